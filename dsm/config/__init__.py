@@ -1,0 +1,1 @@
+"""Typed settings: what may be composed, checked before anything heavy is imported."""

@@ -1,0 +1,47 @@
+"""What conf/ offers, read off its files alone: quick enough for `dsm --help`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def conf_dir() -> Path:
+    """The configuration folder: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+@cache
+def groups() -> dict[str, list[str]]:
+    """Every group of conf/ and its options."""
+    root = conf_dir()
+    found: dict[str, list[str]] = {}
+    for file in sorted(root.rglob("*.yaml")):
+        parts = file.relative_to(root).with_suffix("").parts
+        if len(parts) > 1:
+            found.setdefault(parts[0], []).append("/".join(parts[1:]))
+    return found
+
+
+def stage_summaries() -> dict[str, str]:
+    """Every stage and the first comment of its file."""
+    summaries = {}
+    for name in groups()["stage"]:
+        comments = [
+            line[2:]
+            for line in (conf_dir() / "stage" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+            if line.startswith("# ") and "@package" not in line
+        ]
+        summaries[name] = comments[0] if comments else ""
+    return summaries
+
+
+def closest(word: str, allowed: Iterable[str]) -> str:
+    """' (did you mean ...?)' where something is close enough, else the empty string."""
+    match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {match[0]}?)" if match else ""

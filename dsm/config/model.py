@@ -1,0 +1,42 @@
+"""Which model: an architecture made new, or weights from a folder or the hub."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dsm.config.base import Schema
+
+
+class ModelConfig(Schema):
+    """Exactly one of `path` (trained weights) and `architecture` (new weights) is set."""
+
+    path: str | None = Field(None, min_length=1, description="a local Hugging Face folder, or hub:org/name")
+    architecture: str | None = Field(None, min_length=1, description="a model type of transformers: llama, qwen2, ...")
+    config: dict[str, Any] = Field({}, description="the architecture's settings, by the names transformers uses")
+    vocab_size: int | None = Field(None, gt=0, description="rows of a new embedding; null = the tokenizer's, padded")
+    pad_vocab_multiple: int = Field(64, gt=0, description="the rows are rounded up to a multiple of this")
+    resize_embeddings: bool = Field(False, description="enlarge a loaded embedding that is too small for the tokenizer")
+    attention: Literal["auto", "flash_attn_4", "flash_attn_3", "flash_attn_2", "torch_varlen", "sdpa"] = Field(
+        "auto", description="the kernel for packed attention; auto = the first of these that runs here"
+    )
+    activation_checkpointing: bool = Field(False, description="recompute each block in backward: less memory")
+    compile: bool = Field(False, description="torch.compile each block")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if (self.path is None) == (self.architecture is None):
+            given = "neither is" if self.path is None else "both are"
+            raise ValueError(
+                f"path={self.path or 'null'}, architecture={self.architecture or 'null'}: {given} given;"
+                " exactly one is allowed (path: trained weights; architecture: new ones)"
+            )
+        if self.path is not None and (self.config or self.vocab_size is not None):
+            key = "config" if self.config else "vocab_size"
+            raise ValueError(f"{key}={getattr(self, key)}: only for a new architecture; path={self.path} has its own")
+        if self.architecture is not None and self.resize_embeddings:
+            raise ValueError("resize_embeddings=true: only with path; a new embedding is made to fit")
+        if "vocab_size" in self.config:
+            raise ValueError("config.vocab_size: the tokenizer decides it; set vocab_size beside config to fix it")
+        return self

@@ -1,0 +1,106 @@
+"""One schema a stage: the whole of a composed run, and the checks that span groups."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dsm.config.base import Schema
+from dsm.config.data import InstructionDataConfig, TextDataConfig
+from dsm.config.model import ModelConfig
+from dsm.config.training import (
+    CallbacksConfig,
+    CheckpointConfig,
+    LoggerConfig,
+    LossConfig,
+    OptimConfig,
+    ParallelConfig,
+    PathsConfig,
+    SchedulerConfig,
+    TrainerConfig,
+)
+
+
+class RunConfig(Schema):
+    """What every stage has."""
+
+    stage: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(ge=0, lt=2**31)
+    mode: Literal["run", "plan"]
+    resume: str
+    sweep_metric: str
+    paths: PathsConfig
+
+
+class TokenizerPathConfig(Schema):
+    """Which tokenizer a model speaks."""
+
+    path: str | None
+
+
+class SFTConfig(RunConfig):
+    """`stage=sft`: supervised fine-tuning."""
+
+    stage: Literal["sft"]
+    model: ModelConfig
+    tokenizer: TokenizerPathConfig
+    data: InstructionDataConfig
+    optim: OptimConfig
+    scheduler: SchedulerConfig
+    loss: LossConfig
+    parallel: ParallelConfig
+    trainer: TrainerConfig
+    checkpoint: CheckpointConfig
+    callbacks: CallbacksConfig
+    logger: LoggerConfig
+
+    @property
+    def tokenizer_path(self) -> str:
+        """The tokenizer's folder: its own setting, or the model's."""
+        path = self.tokenizer.path or self.model.path
+        assert path is not None  # _has_tokenizer has seen to it
+        return path
+
+    @model_validator(mode="after")
+    def _has_tokenizer(self) -> SFTConfig:
+        if self.tokenizer.path is None and self.model.path is None:
+            raise ValueError(
+                "tokenizer.path=null: a model made from a configuration brings no tokenizer; give a folder that"
+                " 'dsm stage=tokenizer' wrote, or hub:org/name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> SFTConfig:
+        steps, warmup = self.trainer.steps, self.scheduler.warmup_steps
+        if steps is not None and warmup >= steps > 1:
+            raise ValueError(f"scheduler.warmup_steps={warmup}: must be less than trainer.steps={steps}")
+        return self
+
+
+class TokenizerTrainingConfig(Schema):
+    """How a tokenizer is learnt."""
+
+    vocab_size: int = Field(gt=0, le=2**31 - 1)
+    min_frequency: int = Field(gt=0)
+
+
+class TokenizerConfig(RunConfig):
+    """`stage=tokenizer`: learn a byte-level BPE from text."""
+
+    stage: Literal["tokenizer"]
+    tokenizer: TokenizerTrainingConfig
+    data: TextDataConfig
+
+
+STAGES: dict[str, tuple[type[RunConfig], str]] = {
+    "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
+    "sft": (SFTConfig, "dsm.training.stages:fine_tune"),
+}
+"""Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
+
+def result_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings that make one run's result differ from another's: everything but how it is watched and where it lies."""
+    return config.model_dump(exclude={"mode", "resume", "paths", "callbacks", "logger", "sweep_metric", "checkpoint", "parallel"})

@@ -1,0 +1,213 @@
+"""Instruction data as token arrays: read, formatted and tokenised once, then mapped from disk.
+
+The cache is keyed by what the tokens depend on (the sources' bytes and settings, the template, the tokenizer), so it can
+neither go stale nor be mixed up, and every rank and every restart reads the same arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from dsm.config.data import SourceConfig
+from dsm.data.batch import Document
+from dsm.data.formats import TEMPLATES, Example, load_source, tokenise
+from dsm.data.permutation import splitmix64
+from dsm.data.records import Rejected, content_fingerprint
+from dsm.data.tokenizer import tokenizer_fingerprint
+from dsm.errors import UserError
+from dsm.files import atomic_directory
+
+_FORMAT = 1  # raise it when the arrays' meaning changes
+
+
+@dataclass(frozen=True)
+class TokenisedExamples:
+    """Examples as views into flat arrays: choosing and cutting examples copies no token.
+
+    Attributes:
+        ids: int32, the tokens of all examples.
+        trained: bool, beside `ids`: the tokens that the loss is taken on.
+        starts: (N,) int64; example i is ids[starts[i]:starts[i] + lengths[i]].
+        lengths: (N,) int64.
+        sources: (N,) int64, number of the source.
+        questions: (N,) uint64, a hash of everything before the first trained token.
+    """
+
+    ids: NDArray[np.int32]
+    trained: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    questions: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.starts)
+
+    def __getitem__(self, example: int) -> Document:
+        """One example."""
+        span = slice(self.starts[example], self.starts[example] + self.lengths[example])
+        return Document(self.ids[span], self.trained[span], int(self.sources[example]))
+
+    def select(self, examples: NDArray[np.integer] | NDArray[np.bool_]) -> TokenisedExamples:
+        """Some of the examples, by number or by mask."""
+        return replace(
+            self,
+            starts=self.starts[examples],
+            lengths=self.lengths[examples],
+            sources=self.sources[examples],
+            questions=self.questions[examples],
+        )
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What became of one source's rows."""
+
+    name: str
+    examples: int
+    rejected: int
+    tokens: int
+    trained_tokens: int
+
+
+def sources_fingerprint(
+    sources: Mapping[str, SourceConfig], template: str, tokenizer: PreTrainedTokenizerBase, key: str
+) -> dict[str, str]:
+    """What the tokens depend on, by name; equal values mean equal arrays."""
+    facts = {
+        f"{key}.{name}": _digest(source.model_dump(exclude={"path", "weight"}), content_fingerprint(source.path, split=source.split))
+        for name, source in sources.items()
+    }
+    return facts | {"data.template": template, "tokenizer": tokenizer_fingerprint(tokenizer), "format": str(_FORMAT)}
+
+
+def load_instructions(
+    sources: Mapping[str, SourceConfig],
+    template: str,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    key: str = "data.sources",
+) -> tuple[TokenisedExamples, list[SourceReport], Path]:
+    """Tokenise the sources, or find them tokenised.
+
+    Returns:
+        the examples, a report a source, and the file of rows set aside, one JSON object a line with its reason.
+
+    Raises:
+        UserError: a source cannot be read, or none of its rows can be used.
+    """
+    folder = cache / f"instructions-{_digest(sources_fingerprint(sources, template, tokenizer, key))[:16]}"
+    if not folder.is_dir():
+        _write(sources, template, tokenizer, folder, key)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "trained")}
+    small = {name: np.load(folder / f"{name}.npy") for name in ("starts", "lengths", "sources", "questions")}
+    reports = [SourceReport(**report) for report in json.loads((folder / "report.json").read_text())]
+    return TokenisedExamples(**arrays, **small), reports, folder / "rejected.jsonl"
+
+
+def _write(
+    sources: Mapping[str, SourceConfig], template: str, tokenizer: PreTrainedTokenizerBase, folder: Path, key: str
+) -> None:
+    ids: list[NDArray[np.int32]] = []
+    trained: list[NDArray[np.bool_]] = []
+    numbers: list[int] = []
+    reports: list[SourceReport] = []
+    with atomic_directory(folder) as partial, (partial / "rejected.jsonl").open("w") as rejected:
+        for number, (name, source) in enumerate(sources.items()):
+            examples: list[Example] = []
+            set_aside = 0
+            for row in load_source(source, key=f"{key}.{name}"):
+                if isinstance(row, Rejected):
+                    rejected.write(json.dumps({"source": name, **asdict(row)}, ensure_ascii=False) + "\n")
+                    set_aside += 1
+                else:
+                    examples.append(row)
+            first = len(ids)
+            for example_ids, example_trained in tokenise(examples, tokenizer, TEMPLATES[template]):
+                ids.append(np.asarray(example_ids, dtype=np.int32))
+                trained.append(np.asarray(example_trained, dtype=np.bool_))
+            numbers += [number] * len(examples)
+            reports.append(
+                SourceReport(
+                    name,
+                    len(examples),
+                    set_aside,
+                    sum(map(len, ids[first:])),
+                    sum(int(mask.sum()) for mask in trained[first:]),
+                )
+            )
+        np.save(partial / "ids.npy", np.concatenate(ids))
+        np.save(partial / "trained.npy", np.concatenate(trained))
+        lengths = np.asarray(list(map(len, ids)), dtype=np.int64)
+        np.save(partial / "lengths.npy", lengths)
+        np.save(partial / "starts.npy", np.cumsum(lengths) - lengths)
+        np.save(partial / "sources.npy", np.asarray(numbers, dtype=np.int64))
+        np.save(partial / "questions.npy", np.asarray(list(map(_question, ids, trained)), dtype=np.uint64))
+        (partial / "report.json").write_text(json.dumps([asdict(report) for report in reports]))
+
+
+def _question(ids: NDArray[np.int32], trained: NDArray[np.bool_]) -> int:
+    """A hash of the tokens before the first trained one."""
+    return int.from_bytes(hashlib.sha256(ids[: int(trained.argmax())].tobytes()).digest()[:8], "little")
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def hold_out(
+    examples: TokenisedExamples, fraction: float, max_examples: int
+) -> tuple[TokenisedExamples, TokenisedExamples]:
+    """Split off a share of the questions: (training, held out).
+
+    All examples of a question go to the same side. Which questions are held out depends on nothing but their text, so it
+    stays the same under another seed or when sources are added.
+    """
+    questions, which, counts = np.unique(examples.questions, return_inverse=True, return_counts=True)
+    order = np.argsort(splitmix64(questions), kind="stable")
+    wanted = min(fraction * len(examples), max_examples)
+    held = np.zeros(len(questions), dtype=np.bool_)
+    held[order[np.cumsum(counts[order]) <= wanted]] = True
+    return examples.select(~held[which]), examples.select(held[which])
+
+
+def fit_context(
+    examples: TokenisedExamples, context: int, policy: str
+) -> tuple[TokenisedExamples, dict[str, int]]:
+    """Deal with examples longer than the context.
+
+    Args:
+        policy: 'drop' leaves them out, 'cut' drops their end, 'split' makes pieces of at most `context` tokens. Pieces with
+            no trained token teach nothing and are left out.
+
+    Returns:
+        the examples, and the counts {'too_long': ..., 'left_out': ...} where there were any too long.
+    """
+    too_long = examples.lengths > context
+    if not too_long.any():
+        return examples, {}
+    if policy == "drop":
+        return examples.select(~too_long), {"too_long": int(too_long.sum()), "left_out": int(too_long.sum())}
+    pieces = np.where(too_long & (policy == "split"), -(-examples.lengths // context), 1)
+    owner = np.repeat(np.arange(len(examples)), pieces)
+    offset = context * (np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    cut = examples.select(owner)
+    cut = replace(cut, starts=cut.starts + offset, lengths=np.minimum(cut.lengths - offset, context))
+    # A piece's first token is never a target, so it cannot be what makes the piece worth keeping.
+    teaches = [not long or bool(cut[i].trained[1:].any()) for i, long in enumerate(too_long[owner])]
+    return cut.select(np.asarray(teaches)), {"too_long": int(too_long.sum()), "left_out": teaches.count(False)}
+
+
+def require_examples(examples: TokenisedExamples, context: int) -> None:
+    """Refuse an empty set before a model is built for it."""
+    if not len(examples):
+        raise UserError(f"data.context={context}: no training example is left that fits; raise it, or data.too_long=cut or split")

@@ -1,0 +1,130 @@
+"""Arithmetic word problems with worked solutions, made from templates: the data of the quickstart.
+
+Everything comes from one `random.Random(seed)`: the same call gives the same problems on every machine. Language and
+style change the wording only, never the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from dsm.data.problem_story import SCALES, Difficulty, Style
+from dsm.data.problem_templates import TEMPLATES, tell
+from dsm.errors import UserError
+
+Language = Literal["en", "zh", "mixed"]
+MAX_STEPS = 3
+_PATIENCE = 2000  # draws in a row that were all known already before we say that there are no more problems
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem. `solution` is in the style asked for; `program` defines `solution()`, which returns the answer."""
+
+    question: str
+    solution: str
+    answer: str
+    program: str
+    kind: str
+    steps: int
+    language: str
+
+
+def generate_problems(
+    n: int,
+    seed: int,
+    *,
+    language: Language = "en",
+    steps: tuple[int, int] = (1, 3),
+    style: Style = "cot",
+    difficulty: Difficulty = "easy",
+) -> list[Problem]:
+    """`n` problems with distinct questions; `steps` is the smallest and largest number of calculations in a solution.
+
+    "easy" keeps sums, differences and products below 200 and multiplies by one-digit numbers; "hard" goes to 999.
+    A longer list from the same seed begins with the shorter one.
+
+    Raises:
+        UserError: an option out of range, or fewer than `n` distinct problems to be found.
+    """
+    _check(language, steps, style, difficulty)
+    rng = random.Random(seed)
+    seen: set[str] = set()
+    problems: list[Problem] = []
+    misses = 0
+    while len(problems) < n:
+        n_steps = rng.randint(*steps)
+        kind = rng.choice([name for name, (_, low, high) in TEMPLATES.items() if low <= n_steps <= high])
+        story = tell(kind, n_steps, rng, SCALES[difficulty])
+        chinese = rng.random() < 0.5  # drawn in every language, so that the numbers do not depend on it
+        texts = story.question("en"), story.question("zh")
+        if not seen.isdisjoint(texts):
+            misses += 1
+            if misses == _PATIENCE:
+                raise UserError(f"n={n}: only {len(problems)} distinct problems found; ask for fewer or widen `steps`")
+            continue
+        misses = 0
+        seen.update(texts)
+        lang = ("zh" if chinese else "en") if language == "mixed" else language
+        problems.append(
+            Problem(
+                question=story.question(lang),
+                solution=story.solution(lang, style),
+                answer=str(story.value),
+                program=story.program(),
+                kind=kind,
+                steps=n_steps,
+                language=lang,
+            )
+        )
+    return problems
+
+
+def split_problems(
+    n_train: int,
+    n_test: int,
+    seed: int,
+    *,
+    language: Language = "en",
+    steps: tuple[int, int] = (1, 3),
+    style: Style = "cot",
+    difficulty: Difficulty = "easy",
+) -> tuple[list[Problem], list[Problem]]:
+    """(train, test) without a question in common. The test problems do not depend on `n_train`."""
+    problems = generate_problems(
+        n_train + n_test, seed, language=language, steps=steps, style=style, difficulty=difficulty
+    )
+    return problems[n_test:], problems[:n_test]
+
+
+def write_jsonl(problems: Iterable[Problem], path: str | Path) -> None:
+    """One row a problem: `question`, `answer` (the worked solution, as GSM8K names it), `gold`, `kind`, `language`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for problem in problems:
+            row = {
+                "question": problem.question,
+                "answer": problem.solution,
+                "gold": problem.answer,
+                "kind": problem.kind,
+                "language": problem.language,
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _check(language: str, steps: tuple[int, int], style: str, difficulty: str) -> None:
+    for name, value, allowed in (
+        ("language", language, get_args(Language)),
+        ("style", style, get_args(Style)),
+        ("difficulty", difficulty, get_args(Difficulty)),
+    ):
+        if value not in allowed:
+            raise UserError(f"{name}={value}: unknown; one of {', '.join(allowed)}")
+    if not 1 <= steps[0] <= steps[1] <= MAX_STEPS:
+        raise UserError(f"steps={list(steps)}: not a range; two numbers low <= high from 1 to {MAX_STEPS}")

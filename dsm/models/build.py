@@ -1,0 +1,136 @@
+"""Models from settings: new weights for an architecture of `transformers`, or weights from a folder or the hub."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from dsm.config.model import ModelConfig
+from dsm.errors import UserError
+from dsm.models.attention import check_backend
+from dsm.models.wrapper import CausalLM, seeded_rng
+
+HUB_PREFIX = "hub:"
+
+
+def build_model(cfg: ModelConfig, vocab_size: int, *, dtype: torch.dtype = torch.float32, seed: int) -> CausalLM:
+    """The model on the CPU in training mode; new weights depend on `seed` alone.
+
+    `vocab_size` is the number of the tokenizer's ids. Raises `UserError` for whatever the settings or the folder lack.
+    """
+    check_backend(cfg.attention)  # before gigabytes are read
+    config = transformers_config(cfg, vocab_size)
+    with seeded_rng(seed):
+        if cfg.path is None:
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        else:
+            model = _load(cfg.path, dtype)
+            if vocab_size > config.vocab_size:
+                model.resize_token_embeddings(_rows(cfg, vocab_size))
+    return _wrap(cfg, model).train()  # from_pretrained leaves evaluation mode
+
+
+def abstract_model(cfg: ModelConfig, vocab_size: int) -> CausalLM:
+    """The same model without weights, on the meta device: shapes and counts at no memory."""
+    config = transformers_config(cfg, vocab_size)
+    config.vocab_size = max(config.vocab_size, _rows(cfg, vocab_size)) if cfg.resize_embeddings else config.vocab_size
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return _wrap(cfg, model).train()
+
+
+def transformers_config(cfg: ModelConfig, vocab_size: int) -> PreTrainedConfig:
+    """The architecture as transformers describes it, checked against the tokenizer's number of ids."""
+    if cfg.path is not None:
+        config = _read_config(cfg.path)
+        if vocab_size > config.vocab_size and not cfg.resize_embeddings:
+            raise UserError(
+                f"model.path={cfg.path}: its embedding has {config.vocab_size} rows, the tokenizer {vocab_size} ids;"
+                " use the model's own tokenizer, or model.resize_embeddings=true"
+            )
+        return config
+    rows = _rows(cfg, vocab_size)
+    if vocab_size > rows:
+        raise UserError(f"model.vocab_size={rows}: the tokenizer has {vocab_size} ids; at least that many are needed")
+    name = str(cfg.architecture)
+    if name not in CONFIG_MAPPING:
+        raise UserError(f"model.architecture={name}: not a model type of transformers{_hint(name, CONFIG_MAPPING)}")
+    known = AutoConfig.for_model(name)
+    for key, value in cfg.config.items():
+        if not hasattr(known, key):  # transformers would keep it and use it nowhere
+            raise UserError(f"model.config.{key}={value}: not a setting of {name}{_hint(key, known.to_dict())}")
+    try:
+        return AutoConfig.for_model(name, **cfg.config, vocab_size=rows)
+    except Exception as error:  # each architecture checks its settings in its own way
+        raise UserError(f"model.config={cfg.config}: {_one_line(error)}") from error
+
+
+def _rows(cfg: ModelConfig, vocab_size: int) -> int:
+    """Rows of the embedding: as fixed by the settings, or the tokenizer's ids rounded up."""
+    return cfg.vocab_size or -(-vocab_size // cfg.pad_vocab_multiple) * cfg.pad_vocab_multiple
+
+
+def _source(path: str) -> tuple[str, dict[str, Any]]:
+    """Name and keywords for transformers; a folder is never looked for on the hub."""
+    if path.startswith(HUB_PREFIX):
+        return path.removeprefix(HUB_PREFIX), {"trust_remote_code": False}
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"model.path={path}: no such folder; a model of the hub is written {HUB_PREFIX}org/name")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model.path={path}: no config.json in it; a folder in Hugging Face form is needed")
+    return str(folder), {"trust_remote_code": False, "local_files_only": True}
+
+
+def _read_config(path: str) -> PreTrainedConfig:
+    name, options = _source(path)
+    try:
+        return AutoConfig.from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"model.path={path}: its configuration cannot be read: {_one_line(error)}") from error
+
+
+def _load(path: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Weights from safetensors, every one of them: what a file lacks would silently be random."""
+    name, options = _source(path)
+    if "local_files_only" in options and not any(Path(name).glob("*.safetensors")):
+        raise UserError(f"model.path={path}: no *.safetensors in it; other formats can run code and are not read")
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"model.path={path}: its weights cannot be read: {_one_line(error)}") from error
+    for problem, keys in (("lack", report["missing_keys"]), ("have the wrong shape for", report["mismatched_keys"])):
+        if keys:
+            names = sorted(key if isinstance(key, str) else key[0] for key in keys)
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise UserError(f"model.path={path}: its files {problem} {len(names)} weights of the model: {shown}")
+    return model
+
+
+def _wrap(cfg: ModelConfig, model: PreTrainedModel) -> CausalLM:
+    return CausalLM(
+        model,
+        attention=cfg.attention,
+        activation_checkpointing=cfg.activation_checkpointing,
+        compile=cfg.compile,
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """What went wrong, as one line of bearable length; transformers explains over several."""
+    return textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
+
+
+def _hint(name: str, known: Any) -> str:
+    """', did you mean X?', where something close is known."""
+    close = difflib.get_close_matches(name, [str(key) for key in known], n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,87 @@
+"""A trained model as a Hugging Face folder: what `AutoModelForCausalLM`, vLLM and every other tool load."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+import dsm
+from dsm.files import atomic_directory
+from dsm.models.wrapper import CausalLM
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+def export_model(
+    model: CausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    facts: Mapping[str, Any],
+    dtype: DType = "float32",
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write weights (safetensors), configuration, tokenizer, generation settings and a model card to `folder`.
+
+    `facts` of the run go into the card: a value is a line, a mapping is a section, `command` is shown as code. A
+    sharded model gives its full weights as `state_dict`, named as in `model.model`. A finished folder appears at once,
+    in place of whatever was there.
+    """
+    network = model.model
+    weights = dict(network.state_dict() if state_dict is None else state_dict)
+    for tied in network.all_tied_weights_keys:  # their one copy is saved under the other name
+        weights.pop(tied, None)
+    target = getattr(torch, dtype)
+    weights = {name: value.to(target) if value.is_floating_point() else value for name, value in weights.items()}
+
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = copy.deepcopy(network.config)
+    config.update({"dtype": dtype, "architectures": [type(network).__name__.removeprefix("FSDP")], **ids})
+    with atomic_directory(folder) as aside:
+        network.save_pretrained(aside, state_dict=weights)
+        config.save_pretrained(aside)
+        GenerationConfig(**ids).save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        (aside / "README.md").write_text(model_card(folder.name, model, facts, dtype), encoding="utf-8")
+
+
+def model_card(name: str, model: CausalLM, facts: Mapping[str, Any], dtype: str) -> str:
+    """The folder's README.md: what this model is and how it came to be."""
+    network = model.model
+    about = {
+        "architecture": type(network).__name__.removeprefix("FSDP"),
+        "parameters": f"{model.num_parameters():,} ({model.num_parameters(embedding=False):,} without embeddings)",
+        "weights": dtype,
+    }
+    versions = {"dsm": dsm.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [dsm]", "---"]
+    lines += [f"# {name}", "", *_table(about)]
+    plain = {key: value for key, value in facts.items() if key != "command" and not isinstance(value, Mapping)}
+    lines += _table(plain)
+    if "command" in facts:
+        lines += ["## Command", "", "```bash", str(facts["command"]), "```", ""]
+    sections = {key: value for key, value in facts.items() if isinstance(value, Mapping)}
+    for title, section in (sections | {"versions": {**versions, "python": platform.python_version()}}).items():
+        lines += [f"## {title.capitalize()}", "", *_table(section)]
+    return "\n".join(lines)
+
+
+def _table(values: Mapping[str, Any]) -> list[str]:
+    """A Markdown table of names and values; nothing for no values."""
+    if not values:
+        return []
+    rows = [f"| {key} | {_cell(value)} |" for key, value in values.items()]
+    return ["| | |", "|---|---|", *rows, ""]
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

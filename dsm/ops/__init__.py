@@ -1,0 +1,1 @@
+"""Numerics that know tensors and nothing of stages, models or data."""

@@ -1,0 +1,182 @@
+"""Token log-probabilities and entropies straight from hidden states, without ever holding the logits.
+
+A head of 102,400 words over 4,096 tokens makes 1.7 GB of fp32 logits, and autograd keeps several copies. Here the
+vocabulary is walked in tiles: each tile of logits is merged into a running log-sum-exp and a running entropy and then
+forgotten; backward walks the tiles again, recomputes each and turns it into gradients in place. The price is one more
+matrix product (four for three), most of which the memory traffic saved pays back: `scripts/bench/logprobs.py`.
+
+Tiles of the vocabulary, not chunks of tokens, because each row of the weight's gradient then belongs to one tile: it is
+summed over all tokens inside one product and written once, so a bf16 weight needs neither an fp32 accumulator of its
+size nor a cast copy, and a tile small enough for the processor's cache still makes large products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+IGNORE = -100
+"""The target of a position that predicts nothing (padding, prompt, end of a document)."""
+
+TILE_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
+"""Size of one fp32 tile of logits. CPU: a few tiles fit the last-level cache; 8 to 32 MiB measure alike. CUDA (not yet
+measured): large enough to fill the device, so that launches cost little."""
+MIN_TILE = 1024
+"""Columns below which products lose speed; with very many tokens a tile outgrows TILE_BYTES instead."""
+
+
+def linear_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float | Tensor = 1.0, *, tile: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target, and entropy in nats, under softmax(hidden @ weight.T / temperature).
+
+    hidden (T, H) and weight (V, H): floating; products take both in hidden's dtype and sum in fp32, and all that
+    follows is fp32, under autocast too (float64 stays float64). targets (T,): int64 in [0, V) or IGNORE; ignored
+    positions cost nothing, yield exact zeros and get no gradient. temperature: positive, one number or (T,) of them.
+    tile: vocabulary columns alive at a time (default: what TILE_BYTES allows).
+
+    Returns logprobs (T,) and entropy (T,), fp32, part of the graph even if every target is ignored; gradients flow from
+    both to hidden and weight, once. Raises ValueError for shapes that do not fit and for targets out of range.
+    """
+    tokens, vocab = len(hidden), len(weight)
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1] or targets.shape != (tokens,):
+        shapes = f"{tuple(hidden.shape)}, {tuple(weight.shape)}, {tuple(targets.shape)}"
+        raise ValueError(f"hidden, weight, targets must be (T, H), (V, H), (T,); got {shapes}")
+    if not (temperature.shape == (tokens,) if isinstance(temperature, Tensor) else temperature > 0):
+        raise ValueError(f"temperature must be one positive number or ({tokens},) of them, got {temperature}")
+    kept = targets != IGNORE
+    if bool((kept & ((targets < 0) | (targets >= vocab))).any()):
+        raise ValueError(f"targets must lie in [0, {vocab}) or be {IGNORE}; got {targets.min()} to {targets.max()}")
+
+    # Ignored rows leave before the projection: in fine-tuning they are often half of all tokens.
+    rows = kept.nonzero().squeeze(1)
+    partial = len(rows) < tokens
+    if partial:
+        hidden, targets = hidden.index_select(0, rows), targets.index_select(0, rows)
+    inverse: Tensor | None = None
+    if isinstance(temperature, Tensor):
+        inverse = temperature.to(_accumulator(hidden))[rows].reciprocal().unsqueeze(1)
+    elif temperature != 1.0:
+        inverse = hidden.new_full((1, 1), 1.0 / temperature, dtype=_accumulator(hidden))
+    if tile is None:
+        tile = max(MIN_TILE, TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"]) // (4 * max(len(rows), 1)))
+    logprobs, entropy = _LinearLogprobs.apply(hidden, weight, targets, inverse, tile)
+    if partial:
+        logprobs, entropy = (x.new_zeros(tokens).index_copy(0, rows, x) for x in (logprobs, entropy))
+    return logprobs, entropy
+
+
+class _LinearLogprobs(torch.autograd.Function):
+    """linear_logprobs over rows that all have a target; inverse is 1 / temperature, (T, 1) or (1, 1), or None for 1."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, inverse: Tensor | None, tile: int
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(hidden.device.type, enabled=False):
+            # The running lse starts at a huge negative number, not at -inf, so that its share is 0 and not NaN.
+            lse = torch.full_like(targets, -1e30, dtype=_accumulator(hidden))
+            entropy, target_logit = torch.zeros_like(lse), torch.zeros_like(lse)
+            for first, _, logits in _tiles(hidden, weight, inverse, tile):
+                column, inside = _columns(targets, first, logits)
+                target_logit += logits.gather(1, column).mul_(inside).squeeze(1)
+                tile_lse, tile_entropy = _reduce(logits)
+                # Chain rule over the parts seen before and this tile: H = sum of share * (H of the part - log share).
+                merged = torch.logaddexp(lse, tile_lse)
+                old, new = lse - merged, tile_lse - merged
+                entropy = old.exp() * (entropy - old) + new.exp() * (tile_entropy - new)
+                lse = merged
+        ctx.save_for_backward(hidden, weight, targets, inverse, lse, entropy)
+        ctx.tile = tile
+        ctx.set_materialize_grads(False)  # mostly the entropy is only logged; its part of backward is then skipped
+        return target_logit - lse, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+        """d logp / dz = onehot - p and dH / dz = -p (log p + H) for z = logits / temperature, so each row's gradient
+        is p * (constant + slope * log p), and onehot at its target."""
+        hidden, weight, targets, inverse, lse, entropy = ctx.saved_tensors
+        onehot = torch.zeros_like(lse) if grad_logprobs is None else grad_logprobs
+        constant = -onehot if grad_entropy is None else -onehot - grad_entropy * entropy
+        scale = lse.new_ones(1, 1) if inverse is None else inverse
+        onehot, constant = onehot.unsqueeze(1) * scale, constant.unsqueeze(1) * scale
+        slope = None if grad_entropy is None else -grad_entropy.unsqueeze(1) * scale
+
+        with torch.autocast(hidden.device.type, enabled=False):
+            x = hidden.to(_operand(hidden))
+            grad_hidden = torch.zeros_like(x, dtype=lse.dtype) if ctx.needs_input_grad[0] else None
+            grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+            for first, w, logits in _tiles(hidden, weight, inverse, ctx.tile):
+                log_p = logits.sub_(lse.unsqueeze(1))
+                factor = constant if slope is None else torch.addcmul(constant, slope, log_p)
+                grad = log_p.exp_().mul_(factor)
+                column, inside = _columns(targets, first, grad)
+                grad.scatter_add_(1, column, onehot * inside)  # before rounding: 1 - p of a sure token vanishes in bf16
+                grad = grad.to(x.dtype)
+                if grad_hidden is not None:
+                    _product(grad, w, grad_hidden, add=True)
+                if grad_weight is not None:
+                    _product(grad.t(), x, grad_weight[first : first + len(w)])
+        return None if grad_hidden is None else grad_hidden.to(hidden.dtype), grad_weight, None, None, None
+
+
+def _tiles(hidden: Tensor, weight: Tensor, inverse: Tensor | None, tile: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield (first column, the tile's weight as an operand, its logits over the temperature).
+
+    Forward and backward both recompute through here, so they see the same bits. The logits live in one buffer, which
+    the caller may overwrite; the next tile does.
+    """
+    x = hidden.to(_operand(hidden))
+    buffer = x.new_empty(len(x) * min(tile, len(weight)), dtype=_accumulator(hidden))
+    for first in range(0, len(weight), tile):
+        w = weight[first : first + tile].to(hidden.dtype).to(x.dtype)
+        logits = buffer[: len(x) * len(w)].view(len(x), len(w))
+        _product(x, w.t(), logits)
+        yield first, w, logits if inverse is None else logits.mul_(inverse)
+
+
+def _reduce(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp and entropy of each row; overwrites logits."""
+    top = logits.amax(1, keepdim=True)
+    p = logits.sub_(top).exp()
+    total = p.sum(1)
+    log_total = total.log()
+    return top.squeeze(1) + log_total, log_total - p.mul_(logits).sum(1).div_(total)
+
+
+def _columns(targets: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's target column within this tile (any, if it lies elsewhere) and 1 or 0 for whether it lies here."""
+    column = (targets - first).unsqueeze(1)
+    inside = (column >= 0) & (column < logits.shape[1])
+    return column.clamp(0, logits.shape[1] - 1), inside.to(logits.dtype)
+
+
+def _accumulator(hidden: Tensor) -> torch.dtype:
+    return torch.promote_types(hidden.dtype, torch.float32)
+
+
+def _operand(hidden: Tensor) -> torch.dtype:
+    """The dtype that products are given.
+
+    A bf16 product rounds its result to bf16, up to 0.03 nats at a logit of 10, unless asked for fp32, which only CUDA's
+    can be. Elsewhere operands are cast up: no value changes, and without bf16 units it is the faster way too
+    (32 against 164 ms for 2048 x 512 x 2048 on one AVX-512 thread).
+    """
+    return hidden.dtype if hidden.is_cuda else _accumulator(hidden)
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> None:
+    """Write a @ b to out, or add it; summed in fp32 and rounded once, to out's dtype."""
+    if a.dtype == out.dtype:
+        torch.addmm(out, a, b, beta=int(add), out=out)
+    elif add:
+        out.add_(torch.mm(a, b, out_dtype=out.dtype))
+    elif a.dtype.itemsize < out.dtype.itemsize:
+        torch.mm(a, b, out_dtype=out.dtype, out=out)
+    else:
+        out.copy_(torch.mm(a, b))

@@ -1,0 +1,1 @@
+"""The one update step, the Lightning modules built on it, and everything that keeps a run alive and exact."""

@@ -1,0 +1,176 @@
+"""One trainer for every stage that updates weights: Lightning's loop around the shared step, exact resume, export."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from transformers import PreTrainedTokenizerBase
+
+from dsm.config.run import SFTConfig
+from dsm.data.batch import MicroBatch
+from dsm.data.stream import StepStream
+from dsm.files import atomic_write_text
+from dsm.models.export import export_model
+from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
+from dsm.training.checkpoint import AtomicCheckpointIO, ExactCheckpoint
+from dsm.training.launch import World, accelerator
+from dsm.training.loggers import JsonlLogger, build_loggers
+from dsm.training.session import Session
+from dsm.training.step import UpdateModule
+
+log = logging.getLogger("dsm")
+
+
+class StoppedError(Exception):
+    """A signal ended the run after a checkpoint was saved."""
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run trains on.
+
+    Attributes:
+        stream: the steps.
+        validation: this rank's held-out micro-batches.
+        source_names: by source number.
+        prompts: token ids of held-out questions, to generate from.
+        facts: what the data is, by name; another value refuses a resume.
+        about: what the model card says of the data.
+    """
+
+    stream: StepStream
+    validation: Sequence[MicroBatch]
+    source_names: Sequence[str]
+    prompts: Sequence[list[int]]
+    facts: dict[str, str]
+    about: dict[str, Any]
+
+
+def fit(
+    config: SFTConfig, module: UpdateModule, material: Material, tokenizer: PreTrainedTokenizerBase, here: Session
+) -> dict[str, Any]:
+    """Train to the end of the budget, export, and leave metrics.json.
+
+    Returns:
+        the final metrics.
+
+    Raises:
+        StoppedError: a signal came; the checkpoint is saved and the same command goes on from it.
+    """
+    world, run = here.world, here.run
+    stream = material.stream
+    stream.first_step = lambda: module.progress.step
+    mean_attended = sum(batch.varlen.mean_attended_length for batch in stream.step(0).microbatches) / len(
+        stream.step(0).microbatches
+    )
+    metrics = Metrics(config.trainer.log_every, module.model.flops_per_token(mean_attended), world.size)
+    checkpoint = ExactCheckpoint(run.checkpoints, config.checkpoint, material.facts, world)
+    callbacks: list[Callback] = [metrics]
+    if world.first and config.callbacks.progress:
+        callbacks.append(ProgressLine(metrics))
+    callbacks += [
+        Validation(material.validation, material.source_names, config.trainer.validate_every),
+        Samples(config.callbacks.samples, material.prompts, tokenizer, run.path / "samples.jsonl", world),
+        checkpoint,
+    ]
+    settings = config.model_dump()
+    trainer = pl.Trainer(
+        **_devices(config, world),
+        plugins=[AtomicCheckpointIO()],
+        logger=build_loggers(config.logger, run.path, config.name, settings) if world.first else False,
+        callbacks=callbacks,
+        max_epochs=1,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=True,
+        default_root_dir=run.path,
+    )
+    if run.checkpoint is not None:
+        log.info("going on from %s", run.checkpoint)
+    began = time.time()
+    trainer.fit(module, stream.loader(), ckpt_path=run.checkpoint, weights_only=True)
+    if checkpoint.signal is not None and module.progress.step < stream.steps:
+        raise StoppedError(
+            checkpoint.signal,
+            f"stopped by {checkpoint.signal.name} after step {module.progress.step} of {stream.steps}; the checkpoint is"
+            " saved, and the same command goes on from it",
+        )
+    final: dict[str, Any] = {}
+    if world.first:
+        final = _finish(config, module, material, tokenizer, here, seconds=time.time() - began)
+    return world.broadcast(final)
+
+
+def _devices(config: SFTConfig, world: World) -> dict[str, Any]:
+    """Trainer arguments for this machine: one device a process; DDP where there are several processes."""
+    kind = accelerator(config.parallel)
+    strategy: Strategy | str
+    if world.size == 1:
+        strategy = SingleDeviceStrategy(torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu"))
+        return {"accelerator": kind, "devices": 1, "strategy": strategy, "precision": "32-true"}
+    strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
+    nodes = world.size // world.local_size
+    return {
+        "accelerator": kind,
+        "devices": world.local_size,
+        "num_nodes": nodes,
+        "strategy": strategy,
+        "precision": "32-true",
+    }
+
+
+def _finish(
+    config: SFTConfig,
+    module: UpdateModule,
+    material: Material,
+    tokenizer: PreTrainedTokenizerBase,
+    here: Session,
+    seconds: float,
+) -> dict[str, Any]:
+    """Export and the final metrics, on rank 0."""
+    run = here.run
+    newest = JsonlLogger(run.path).last()
+    final = {key: value for key, value in newest.items() if "/" in key and not key.startswith("speed/")}
+    final |= {f"total/{key}": value for key, value in asdict(module.progress).items()}
+    facts = {
+        "stage": config.stage,
+        "seed": config.seed,
+        "precision": module.settings.precision,
+        "command": shlex.join(["dsm", *sys.argv[1:]]),
+        "data": material.about,
+        "training": {
+            "steps": module.progress.step,
+            "packed positions": module.progress.positions,
+            "trained tokens": module.progress.tokens,
+            "sequences a step": config.trainer.sequences_per_step,
+            "learning rate": config.optim.lr,
+            "schedule": config.scheduler.name,
+            "loss": config.loss.normalisation,
+        },
+        "metrics": {key: value for key, value in final.items() if "loss" in key},
+    }
+    if config.model.path is not None:
+        facts["base model"] = config.model.path
+    export_model(module.model, tokenizer, run.export, facts=facts)
+    log.info("export: %s", run.export)
+    final["seconds"] = round(seconds, 1)
+    final["export"] = str(run.export)
+    atomic_write_text(run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
+    return final

@@ -1,0 +1,95 @@
+"""Run folders. The same command finds the same folder, so running it again goes on where it stopped.
+
+A folder's name ends in a hash of the settings that make the result; what only concerns watching or storing is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsm.config.run import RunConfig, result_settings
+from dsm.errors import UserError
+from dsm.files import atomic_write_text
+
+PARTIAL = ".tmp-"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run lives and what it starts from.
+
+    Attributes:
+        path: the folder.
+        checkpoint: what to go on from; None = from the start.
+        finished: the metrics of a run that has already ended, if it has.
+    """
+
+    path: Path
+    checkpoint: Path | None = None
+    finished: dict[str, Any] | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def export(self) -> Path:
+        """The Hugging Face folder that the run leaves."""
+        return self.path / "export"
+
+
+def settings_hash(config: RunConfig) -> str:
+    """Eight hex digits of what makes this run's result."""
+    text = json.dumps(result_settings(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint with the most steps; unfinished ones bear another name and are never seen."""
+    found = sorted(folder.glob("step-*.ckpt"))
+    return found[-1] if found else None
+
+
+def open_run(config: RunConfig) -> RunFolder:
+    """Find or make the folder of a run, by `resume`: auto | never | PATH (a checkpoint or a run's folder)."""
+    base = Path(config.paths.runs) / config.stage / f"{config.name}-{settings_hash(config)}"
+    path = base
+    if config.resume == "never":
+        attempt = 2
+        while path.exists():
+            path, attempt = base.with_name(f"{base.name}-{attempt}"), attempt + 1
+    start = None if config.resume in ("auto", "never") else _given_checkpoint(config.resume)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"paths.runs={config.paths.runs}: cannot make {path} ({error.strerror})") from None
+    run = RunFolder(path)
+    for partial in run.checkpoints.glob(f"{PARTIAL}*"):
+        partial.unlink()
+    metrics = path / "metrics.json"
+    finished = json.loads(metrics.read_text()) if metrics.is_file() else None
+    atomic_write_text(path / "config.yaml", _as_yaml(config))
+    return RunFolder(path, newest_checkpoint(run.checkpoints) or start, finished)
+
+
+def _given_checkpoint(resume: str) -> Path:
+    path = Path(resume)
+    if path.is_file():
+        return path
+    found = newest_checkpoint(path) or newest_checkpoint(path / "checkpoints")
+    if found is None:
+        raise UserError(
+            f"resume={resume}: no checkpoint there; allowed: auto, never, a checkpoint (step-*.ckpt) or the folder of a run"
+        )
+    return found
+
+
+def _as_yaml(config: RunConfig) -> str:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump()))

@@ -1,0 +1,58 @@
+"""Around a stage: its processes, its folder, its log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dsm.config.run import RunConfig
+from dsm.config.training import ParallelConfig
+from dsm.training.launch import World, processes
+from dsm.training.runs import RunFolder, open_run
+
+log = logging.getLogger("dsm")
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who runs, and where."""
+
+    world: World
+    run: RunFolder
+
+
+@contextmanager
+def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterator[Session]:
+    """Join the other ranks, open the run's folder on rank 0, write messages to the terminal and to run.log."""
+    warnings.filterwarnings("ignore", module="lightning|torch.utils.data|torch.distributed")
+    for name in ("lightning.pytorch", "lightning.fabric", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with processes(parallel) as world:
+        run = world.on_first(lambda: open_run(config))
+        with _messages(run, world):
+            yield Session(world, run)
+
+
+@contextmanager
+def _messages(run: RunFolder, world: World) -> Iterator[None]:
+    log.setLevel(logging.INFO if world.first else logging.ERROR)
+    log.propagate = False
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    handlers: list[logging.Handler] = [terminal]
+    if world.first:
+        file = logging.FileHandler(run.path / "run.log")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(file)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
