@@ -1,13 +1,13 @@
 """Packing: whole examples into sequences of at most `capacity` tokens.
 
 `random` is the paper's ("randomly concatenated until reaching the maximum context length"): examples in shuffled order,
-a sequence closed when the next example does not fit. `best_fit` puts each example, longest first, where the least room is
-left, and fills sequences to 99 % and more. Both keep examples whole and use every example once.
+a sequence closed when the next example does not fit. `best_fit` starts each sequence with the longest example left, adds the
+longest that fit, and closes it, as soon as one can be found, with the example or the pair that fills it to the last token.
+Both keep examples whole and use every example once.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,30 +61,36 @@ def _next_fit(lengths: NDArray[np.int64], order: NDArray[np.int64], capacity: in
 
 
 def _best_fit(lengths: NDArray[np.int64], order: NDArray[np.int64], capacity: int) -> Packing:
-    longest_first = order[np.argsort(-lengths[order], kind="stable")]
-    row_of = np.empty(len(order), dtype=np.int64)
-    rows_with: dict[int, list[int]] = {}  # room left -> rows with just that much
-    rooms: list[int] = []  # the keys of rows_with, sorted
-    count = 0
-    for i, length in enumerate(lengths[longest_first].tolist()):
-        at = bisect_left(rooms, length)
-        if at == len(rooms):
-            row, room, count = count, capacity, count + 1
-        else:
-            room = rooms[at]
-            row = rows_with[room].pop()
-            if not rows_with[room]:
-                del rows_with[room], rooms[at]
-        row_of[i] = row
-        left = room - length
-        if left:
-            if left not in rows_with:
-                rows_with[left] = []
-                insort(rooms, left)
-            rows_with[left].append(row)
-    by_row = np.argsort(row_of, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=count))]).astype(np.int64)
-    return Packing(longest_first[by_row], starts)
+    by_length = order[np.argsort(lengths[order], kind="stable")]
+    count = np.bincount(lengths[order], minlength=capacity + 1)  # examples of each length that are left
+    ends = np.cumsum(count)  # by_length[: ends[n]] are those of at most n tokens; the last of each length goes first
+    packed: list[int] = []
+    starts = [0]
+    present = np.flatnonzero(count)
+    while len(packed) < len(order):
+        room = capacity
+        present = fitting = present[count[present] > 0]
+        while len(fitting := fitting[(fitting <= room) & (count[fitting] > 0)]):
+            for length in _next_lengths(fitting, count, room, first=room == capacity):
+                count[length] -= 1
+                ends[length] -= 1
+                packed.append(by_length[ends[length]])
+                room -= length
+        starts.append(len(packed))
+    return Packing(np.asarray(packed, dtype=np.int64), np.asarray(starts, dtype=np.int64))
+
+
+def _next_lengths(fitting: NDArray[np.int64], count: NDArray[np.int64], room: int, *, first: bool) -> list[int]:
+    """What to add: the one or the (most equal) two lengths that fill the room, else the longest that fits."""
+    if count[room]:
+        return [room]
+    if not first:
+        rest = room - fitting
+        pairs = np.flatnonzero((rest >= fitting) & (count[rest] > (rest == fitting)))
+        if len(pairs):
+            half = int(fitting[pairs[-1]])
+            return [half, room - half]
+    return [int(fitting[-1])]
 
 
 def shuffle_rows(packing: Packing, permutation: NDArray[np.int64]) -> Packing:

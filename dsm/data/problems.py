@@ -95,7 +95,11 @@ def split_problems(
     style: Style = "cot",
     difficulty: Difficulty = "easy",
 ) -> tuple[list[Problem], list[Problem]]:
-    """(train, test) without a question in common. The test problems do not depend on `n_train`."""
+    """(train, test) without a question in common. The test problems do not depend on `n_train`.
+
+    The texts differ, the calculations need not: easy one-step problems have few number pairs, so a test problem may
+    repeat the numbers of a training problem with other names and things.
+    """
     problems = generate_problems(
         n_train + n_test, seed, language=language, steps=steps, style=style, difficulty=difficulty
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 import dsm
+from dsm.data.tokenizer import save_tokenizer
 from dsm.files import atomic_directory
 from dsm.models.wrapper import CausalLM
 
@@ -49,7 +50,7 @@ def export_model(
         network.save_pretrained(aside, state_dict=weights)
         config.save_pretrained(aside)
         GenerationConfig(**ids).save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+        save_tokenizer(tokenizer, aside)
         (aside / "README.md").write_text(model_card(folder.name, model, facts, dtype), encoding="utf-8")
 
 

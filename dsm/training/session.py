@@ -6,11 +6,12 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from dsm.config.run import RunConfig
 from dsm.config.training import ParallelConfig
+from dsm.errors import UserError
 from dsm.training.launch import World, processes
 from dsm.training.runs import RunFolder, open_run
 
@@ -31,7 +32,9 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
     warnings.filterwarnings("ignore", module="lightning|torch.utils.data|torch.distributed")
     for name in ("lightning.pytorch", "lightning.fabric", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with processes(parallel) as world:
+    if parallel is None and World.from_environment().size > 1:
+        raise UserError(f"stage={config.stage}: runs in one process; start it without torchrun")
+    with processes(parallel) if parallel is not None else nullcontext(World()) as world:
         run = world.on_first(lambda: open_run(config))
         with _messages(run, world):
             yield Session(world, run)

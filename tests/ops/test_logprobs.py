@@ -42,8 +42,8 @@ def gradients(results: Results, *leaves: Tensor) -> tuple[Tensor, ...]:
 
 
 def exact_gradients(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    leaves = [x.detach().double().requires_grad_() for x in (hidden, weight)]
-    return gradients(full_logits(*leaves, targets), *leaves)
+    h, w = hidden.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    return gradients(full_logits(h, w, targets), h, w)
 
 
 def compare(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], tolerance: float) -> None:
@@ -200,11 +200,10 @@ def test_no_tensor_of_tokens_times_vocabulary(entropy_too: bool) -> None:
 
 def test_gradients_nobody_asks_for_are_not_computed() -> None:
     hidden, weight, targets = make_inputs()
-    for frozen, leaf in ((weight, hidden), (hidden, weight)):
+    for h, w in ((hidden, weight.detach()), (hidden.detach(), weight)):
+        leaf = h if h.requires_grad else w
         with Recorder() as recorder:
-            logprobs, _ = linear_logprobs(
-                *(x.detach() if x is frozen else x for x in (hidden, weight)), targets, tile=VOCAB
-            )
+            logprobs, _ = linear_logprobs(h, w, targets, tile=VOCAB)
             (grad,) = torch.autograd.grad(logprobs.sum(), leaf)
         assert recorder.products == 3  # forward, recomputation, one gradient
         compare((grad,), torch.autograd.grad(full_logits(hidden, weight, targets)[0].sum(), leaf), 3e-6)
