@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -63,8 +64,8 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def read_problems(folder: Path) -> tuple[list[Example], str]:
-    """Questions with worked solutions, and the name of where they come from."""
+def read_problems(folder: Path) -> tuple[list[Example], SourceConfig, str]:
+    """Questions with worked solutions, how they are read, and the name of where they come from."""
     shared = Path(os.environ.get("DSM_SHARED_DATA", REPO.parent / "shared" / "data"))
     gsm8k = shared / "math" / "gsm8k" / "train.jsonl"
     if gsm8k.is_file():
@@ -73,13 +74,13 @@ def read_problems(folder: Path) -> tuple[list[Example], str]:
         file = folder / "problems.jsonl"
         write_jsonl(generate_problems(4000, seed=0), file)
         source, name = SourceConfig(path=str(file)), "generated problems"
-    return [row for row in load_source(source) if not isinstance(row, Rejected)], name
+    return [row for row in load_source(source) if not isinstance(row, Rejected)], source, name
 
 
 def make_spec(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Write tokenizer and tokenised examples to `folder`; returns what every worker has to know but the precision."""
     count = (arguments.steps + arguments.warmup) * arguments.examples_per_step
-    examples, name = read_problems(folder)
+    examples, source, name = read_problems(folder)
     if len(examples) < count + HELDOUT:
         raise SystemExit(f"{name}: has {len(examples)} examples; this run needs {count + HELDOUT}")
     tokenizer = train_tokenizer((turn.content for example in examples for turn in example.turns), VOCAB_SIZE)
@@ -100,6 +101,8 @@ def make_spec(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     preset = OmegaConf.load(REPO / "conf" / "model" / f"{arguments.model}.yaml")
     return {
+        "preset": arguments.model,
+        "source": source.model_copy(update={"limit": count}).model_dump(exclude_defaults=True),
         "architecture": preset.architecture,
         "model": {**OmegaConf.to_container(preset.config), "vocab_size": VOCAB_SIZE},
         "tokenizer": str(folder / "tokenizer"),
@@ -143,6 +146,7 @@ def run_worker(python: Path, method: str, spec: dict[str, Any], folder: Path) ->
     if done.returncode:
         raise SystemExit(f"{method} failed:\n{done.stderr[-4000:]}")
     result = json.loads(done.stdout) | {"precision": spec["precision"]}
+    shutil.rmtree(spec["scratch"], ignore_errors=True)
     print(f"  {method}: {result['tokens_per_s']:.0f} tokens/s, {result['peak_rss_mb']:.0f} MiB", flush=True)
     return result
 

@@ -97,6 +97,45 @@ def heldout_loss(spec: Spec, weights: dict[str, Any]) -> float:
 # ---------------------------------------------------------------- ours
 
 
+def dsm_trainer(spec: Spec) -> Result:
+    """`dsm stage=sft` as a user runs it, with the settings that the other methods have."""
+    from transformers import AutoModelForCausalLM
+
+    from dsm.cli import main as dsm
+    from dsm.training.sft import SFTModule
+
+    meters: list[Meter] = []
+    train = SFTModule.training_step
+
+    def begin(module: Any) -> None:
+        meters.append(Meter())
+
+    def metered_step(module: Any, *batch: Any) -> None:
+        train(module, *batch)
+        meters[0].tokens = module.progress.positions
+        meters[0].step()  # callbacks fall between two marks; the checkpoint after the last step does not
+
+    SFTModule.on_train_start = begin  # type: ignore[method-assign]
+    SFTModule.training_step = metered_step  # type: ignore[method-assign]
+    source = [f"data.sources.bench.{key}={value}" for key, value in spec["source"].items()]
+    packing = [f"data.context={spec['context']}", "data.packing=best_fit", "data.validation.fraction=0.0"]
+    budget = ["trainer.steps=null", "trainer.epochs=1", f"trainer.sequences_per_step={spec['rows_per_step']}"]
+    optim = [f"optim.lr={spec['lr']}", "optim.betas=[0.9,0.999]", "optim.weight_decay=0.0", "loss=token"]
+    status = dsm(
+        ["stage=sft", f"model={spec['preset']}", f"tokenizer.path={spec['tokenizer']}", f"seed={spec['seed']}"]
+        + [f"model.vocab_size={spec['model']['vocab_size']}", f"trainer.precision={spec['precision']}"]
+        + [f"parallel.tokens_per_microbatch={spec['packed_microbatch'] * spec['context']}", "checkpoint.every=1000000"]
+        + ["resume=never", f"paths.runs={spec['scratch']}", *source, *packing, *budget, *optim]
+    )
+    if status:
+        raise RuntimeError(f"dsm ended with status {status}")
+    (export,) = Path(spec["scratch"]).glob("sft/*/export")
+    weights = AutoModelForCausalLM.from_pretrained(export).state_dict()
+    result = meters[0].result(spec["warmup"])
+    note = f"best-fit packing, {spec['packed_microbatch']} row(s) at a time"
+    return {**result, "heldout_loss": heldout_loss(spec, weights), "notes": note}
+
+
 def hand_written_loop(spec: Spec) -> Result:
     """A plain loop over `CausalLM`: packed micro-batches, AdamW, clipping; what a trainer adds to this is overhead."""
     import numpy as np
@@ -253,6 +292,7 @@ def leaks(model: Any, batch: dict[str, Any]) -> bool:
 
 # Every method is a function of the spec. Ours run in the project's environment, the others in the peers'.
 OURS: dict[str, Callable[[Spec], Result]] = {
+    "dsm": dsm_trainer,
     "loop": hand_written_loop,
 }
 PEERS: dict[str, Callable[[Spec], Result]] = {
