@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Schema(BaseModel):
-    """One group of settings. Unknown keys and wrong types are errors; an integer is accepted where a float is asked for."""
+    """One group of settings. Unknown keys and wrong types are errors; an integer passes where a float is asked for."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())

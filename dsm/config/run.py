@@ -101,6 +101,8 @@ STAGES: dict[str, tuple[type[RunConfig], str]] = {
 }
 """Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
 
+
 def result_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings that make one run's result differ from another's: everything but how it is watched and where it lies."""
-    return config.model_dump(exclude={"mode", "resume", "paths", "callbacks", "logger", "sweep_metric", "checkpoint", "parallel"})
+    """What makes one run's result differ from another's: everything but how it is watched and where it lies."""
+    watching = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger"}
+    return config.model_dump(exclude=watching)

@@ -62,9 +62,7 @@ class WSDConfig(Schema):
     final_ratio: Share
 
 
-SchedulerConfig = Annotated[
-    ConstantConfig | MultiStepConfig | CosineConfig | WSDConfig, Field(discriminator="name")
-]
+SchedulerConfig = Annotated[ConstantConfig | MultiStepConfig | CosineConfig | WSDConfig, Field(discriminator="name")]
 
 
 class LossConfig(Schema):

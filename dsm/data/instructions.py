@@ -1,7 +1,7 @@
 """Instruction data as token arrays: read, formatted and tokenised once, then mapped from disk.
 
-The cache is keyed by what the tokens depend on (the sources' bytes and settings, the template, the tokenizer), so it can
-neither go stale nor be mixed up, and every rank and every restart reads the same arrays.
+The cache is keyed by what the tokens depend on (the sources' bytes and settings, the template, the tokenizer), so it
+can neither go stale nor be mixed up, and every rank and every restart reads the same arrays.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def sources_fingerprint(
     sources: Mapping[str, SourceConfig], template: str, tokenizer: PreTrainedTokenizerBase, key: str
 ) -> dict[str, str]:
     """What the tokens depend on, by name; equal values mean equal arrays."""
-    facts = {
-        f"{key}.{name}": _digest(source.model_dump(exclude={"path", "weight"}), content_fingerprint(source.path, split=source.split))
-        for name, source in sources.items()
-    }
+    facts = {}
+    for name, source in sources.items():
+        content = content_fingerprint(source.path, split=source.split, key=f"{key}.{name}.path")
+        facts[f"{key}.{name}"] = _digest(source.model_dump(exclude={"path", "weight"}), content)
     return facts | {"data.template": template, "tokenizer": tokenizer_fingerprint(tokenizer), "format": str(_FORMAT)}
 
 
@@ -180,14 +180,12 @@ def hold_out(
     return examples.select(~held[which]), examples.select(held[which])
 
 
-def fit_context(
-    examples: TokenisedExamples, context: int, policy: str
-) -> tuple[TokenisedExamples, dict[str, int]]:
+def fit_context(examples: TokenisedExamples, context: int, policy: str) -> tuple[TokenisedExamples, dict[str, int]]:
     """Deal with examples longer than the context.
 
     Args:
-        policy: 'drop' leaves them out, 'cut' drops their end, 'split' makes pieces of at most `context` tokens. Pieces with
-            no trained token teach nothing and are left out.
+        policy: 'drop' leaves them out, 'cut' drops their end, 'split' makes pieces of at most `context` tokens. Pieces
+            with no trained token teach nothing and are left out.
 
     Returns:
         the examples, and the counts {'too_long': ..., 'left_out': ...} where there were any too long.
@@ -210,4 +208,6 @@ def fit_context(
 def require_examples(examples: TokenisedExamples, context: int) -> None:
     """Refuse an empty set before a model is built for it."""
     if not len(examples):
-        raise UserError(f"data.context={context}: no training example is left that fits; raise it, or data.too_long=cut or split")
+        raise UserError(
+            f"data.context={context}: no training example is left that fits; raise it, or set data.too_long=cut or split"
+        )

@@ -1,8 +1,8 @@
 """Which examples stand in which packed sequence: a pure function of (lengths, weights, seed), for ever.
 
-Sequence number i of a run is found by arithmetic from i alone, so neither ranks, workers, micro-batches nor a restart can
-change the order. Every epoch draws `weight x size` examples of each source: a source's examples are used up in a fresh
-permutation before any of them returns, so a weight of 0.5 shows one half in one epoch and the other half in the next.
+Sequence number i of a run is found by arithmetic from i alone, so neither ranks, workers, micro-batches nor a restart
+can change the order. Every epoch draws `weight x size` examples of each source: a source's examples are used up in a
+fresh permutation before any of them returns, so a weight of 0.5 shows one half in one epoch, the other in the next.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Packing: whole examples into sequences of at most `capacity` tokens.
 
-`random` is the paper's ("randomly concatenated until reaching the maximum context length"): examples in shuffled order,
-a sequence closed when the next example does not fit. `best_fit` starts each sequence with the longest example left, adds the
-longest that fit, and closes it, as soon as one can be found, with the example or the pair that fills it to the last token.
-Both keep examples whole and use every example once.
+`random` is the paper's (examples "randomly concatenated until reaching" the context): shuffled order, a sequence closed
+when the next example does not fit. `best_fit` starts each sequence with the longest example left, adds the longest that
+fit, and closes it, as soon as one can be found, with the example or the pair that fills it to the last token. Both keep
+examples whole and use every example once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The steps of a run as a stream: step s of rank r is computed from (s, r), so a cursor of one integer is all its state."""
+"""The steps of a run as a stream: step s of rank r is computed from (s, r), so one integer is all its state."""
 
 from __future__ import annotations
 

@@ -26,15 +26,16 @@ def export_model(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     *,
+    title: str,
     facts: Mapping[str, Any],
     dtype: DType = "float32",
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write weights (safetensors), configuration, tokenizer, generation settings and a model card to `folder`.
 
-    `facts` of the run go into the card: a value is a line, a mapping is a section, `command` is shown as code. A
-    sharded model gives its full weights as `state_dict`, named as in `model.model`. A finished folder appears at once,
-    in place of whatever was there.
+    `title` heads the card and `facts` of the run fill it: a value is a line, a mapping is a section, `command` is shown
+    as code. A sharded model gives its full weights as `state_dict`, named as in `model.model`. A finished folder appears
+    at once, in place of whatever was there.
     """
     network = model.model
     weights = dict(network.state_dict() if state_dict is None else state_dict)
@@ -51,10 +52,10 @@ def export_model(
         config.save_pretrained(aside)
         GenerationConfig(**ids).save_pretrained(aside)
         save_tokenizer(tokenizer, aside)
-        (aside / "README.md").write_text(model_card(folder.name, model, facts, dtype), encoding="utf-8")
+        (aside / "README.md").write_text(model_card(title, model, facts, dtype), encoding="utf-8")
 
 
-def model_card(name: str, model: CausalLM, facts: Mapping[str, Any], dtype: str) -> str:
+def model_card(title: str, model: CausalLM, facts: Mapping[str, Any], dtype: str) -> str:
     """The folder's README.md: what this model is and how it came to be."""
     network = model.model
     about = {
@@ -64,7 +65,7 @@ def model_card(name: str, model: CausalLM, facts: Mapping[str, Any], dtype: str)
     }
     versions = {"dsm": dsm.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
     lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [dsm]", "---"]
-    lines += [f"# {name}", "", *_table(about)]
+    lines += [f"# {title}", "", *_table(about)]
     plain = {key: value for key, value in facts.items() if key != "command" and not isinstance(value, Mapping)}
     lines += _table(plain)
     if "command" in facts:

@@ -45,6 +45,7 @@ class Metrics(Callback):
         self._began = 0.0
         self._seconds = 0.0
         self._positions = 0
+        self._steps = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Loggers forget what a resumed run is about to do again."""
@@ -65,6 +66,7 @@ class Metrics(Callback):
         report, progress = pl_module.report, pl_module.progress
         self._seconds += time.perf_counter() - self._began
         self._positions += report.positions
+        self._steps += 1
         if not report.applied:
             log.warning(
                 "step %d skipped: loss %s, gradient norm %s (%d so far)",
@@ -84,7 +86,7 @@ class Metrics(Callback):
             "train/skipped_steps": progress.skipped,
             "budget/positions": progress.positions,
             "speed/tokens_per_s": speed,
-            "speed/step_s": self._seconds / max(1, self.every),
+            "speed/step_s": self._seconds / self._steps,
             "memory/peak_gb": memory_gb(pl_module.device),
             **report.extra,
         }
@@ -92,7 +94,7 @@ class Metrics(Callback):
         if peak is not None:
             metrics["speed/mfu"] = speed * self.flops_per_token / (peak * self.world_size)
         self.newest = metrics
-        self._seconds, self._positions = 0.0, 0
+        self._seconds, self._positions, self._steps = 0.0, 0, 0
         emit(trainer, metrics, progress.step)
 
 
@@ -132,7 +134,9 @@ class Validation(Callback):
         due = step == pl_module.settings.total_steps or (self.every is not None and step % self.every == 0)
         if self.source_names and due and step != self.last_step:
             self.last_step = step
-            emit(trainer, self.measure(pl_module), step)
+            metrics = self.measure(pl_module)
+            emit(trainer, metrics, step)
+            log.info("step %d, %s", step, ", ".join(f"{key.replace('/', ' ')} {value:.4f}" for key, value in metrics.items()))
 
     @torch.no_grad()
     def measure(self, module: UpdateModule) -> dict[str, float]:
@@ -245,7 +249,7 @@ class ProgressLine(Callback):
         if now - self._told >= self.seconds_between_lines or step == total:
             self._told = now
             left = (now - self._began) / (step - self._first_step) * (total - step)
-            log.info("step %d/%d, %s left, %s", step, total, _duration(left), text)
+            log.info("step %d/%d, %s left%s", step, total, _duration(left), f", {text}" if text else "")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""

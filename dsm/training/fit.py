@@ -75,10 +75,9 @@ def fit(
     world, run = here.world, here.run
     stream = material.stream
     stream.first_step = lambda: module.progress.step
-    mean_attended = sum(batch.varlen.mean_attended_length for batch in stream.step(0).microbatches) / len(
-        stream.step(0).microbatches
-    )
-    metrics = Metrics(config.trainer.log_every, module.model.flops_per_token(mean_attended), world.size)
+    attended = [batch.varlen.mean_attended_length for batch in stream.step(0).microbatches]
+    flops_per_token = module.model.flops_per_token(sum(attended) / len(attended))
+    metrics = Metrics(config.trainer.log_every, flops_per_token, world.size)
     checkpoint = ExactCheckpoint(run.checkpoints, config.checkpoint, material.facts, world)
     callbacks: list[Callback] = [metrics]
     if world.first and config.callbacks.progress:
@@ -168,7 +167,7 @@ def _finish(
     }
     if config.model.path is not None:
         facts["base model"] = config.model.path
-    export_model(module.model, tokenizer, run.export, facts=facts)
+    export_model(module.model, tokenizer, run.export, title=config.name, facts=facts)
     log.info("export: %s", run.export)
     final["seconds"] = round(seconds, 1)
     final["export"] = str(run.export)

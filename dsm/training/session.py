@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
+
 from dsm.config.run import RunConfig
 from dsm.config.training import ParallelConfig
 from dsm.errors import UserError
@@ -32,6 +35,7 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
     warnings.filterwarnings("ignore", module="lightning|torch.utils.data|torch.distributed")
     for name in ("lightning.pytorch", "lightning.fabric", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    disable_progress_bar()
     if parallel is None and World.from_environment().size > 1:
         raise UserError(f"stage={config.stage}: runs in one process; start it without torchrun")
     with processes(parallel) if parallel is not None else nullcontext(World()) as world:
@@ -40,13 +44,19 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
             yield Session(world, run)
 
 
+class _Terminal(logging.Handler):
+    """Lines on the terminal that leave an open progress bar whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print above the bar, if there is one."""
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 @contextmanager
 def _messages(run: RunFolder, world: World) -> Iterator[None]:
     log.setLevel(logging.INFO if world.first else logging.ERROR)
     log.propagate = False
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
-    handlers: list[logging.Handler] = [terminal]
+    handlers: list[logging.Handler] = [_Terminal()]
     if world.first:
         file = logging.FileHandler(run.path / "run.log")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -66,7 +66,9 @@ def test_a_step_counts_the_same_however_it_is_split():
 def test_sources_are_tokenised_once_with_prompts_masked_and_bad_rows_kept(tmp_path, tokenizer):
     good = write(tmp_path / "good.jsonl", [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(20)])
     mixed = write(tmp_path / "mixed.jsonl", [{"prompt": "Say 2.", "completion": "2"}, {"question": "alone"}])
-    examples, reports, rejected = load_instructions({"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache")
+    examples, reports, rejected = load_instructions(
+        {"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache"
+    )
     assert [(report.name, report.examples, report.rejected) for report in reports] == [("good", 20, 0), ("mixed", 1, 1)]
     (aside,) = [json.loads(line) for line in rejected.read_text().splitlines()]
     assert aside["source"] == "mixed"

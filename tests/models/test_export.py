@@ -41,7 +41,7 @@ def test_round_trip(
     tied: bool, dtype: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, make_network: MakeNetwork
 ) -> None:
     model, folder = CausalLM(make_network("llama", tie_word_embeddings=tied)), tmp_path / "export"
-    export_model(model, tokenizer, folder, facts=FACTS, dtype=dtype)
+    export_model(model, tokenizer, folder, title="gauss", facts=FACTS, dtype=dtype)
     assert model.model.config._attn_implementation == "dsm_varlen"
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
@@ -77,17 +77,17 @@ def test_full_weights_of_a_sharded_model(
     """The module's own weights do not count when its full ones are given."""
     model = CausalLM(make_network("llama"))
     full = {name: weight + 1 for name, weight in model.model.state_dict().items()}
-    export_model(model, tokenizer, tmp_path / "export", facts={}, state_dict=full)
+    export_model(model, tokenizer, tmp_path / "export", title="", facts={}, state_dict=full)
     back = AutoModelForCausalLM.from_pretrained(tmp_path / "export").state_dict()
     assert all(torch.equal(back[name], full[name]) for name in full)
 
 
 def test_the_card_states_the_run(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, make_network: MakeNetwork) -> None:
     model = CausalLM(make_network("llama"))
-    export_model(model, tokenizer, tmp_path / "export", facts=FACTS)
+    export_model(model, tokenizer, tmp_path / "export", title="gauss", facts=FACTS)
     card = (tmp_path / "export" / "README.md").read_text()
     for line in (
-        "# export",
+        "# gauss",
         "| architecture | LlamaForCausalLM |",
         f"| parameters | {model.num_parameters():,} ({model.num_parameters(embedding=False):,} without embeddings) |",
         "| tokens | 12,345,678 |",
