@@ -117,16 +117,30 @@ def dsm_trainer(spec: Spec) -> Result:
 
     SFTModule.on_train_start = begin  # type: ignore[method-assign]
     SFTModule.training_step = metered_step  # type: ignore[method-assign]
-    source = [f"data.sources.bench.{key}={value}" for key, value in spec["source"].items()]
-    packing = [f"data.context={spec['context']}", "data.packing=best_fit", "data.validation.fraction=0.0"]
-    budget = ["trainer.steps=null", "trainer.epochs=1", f"trainer.sequences_per_step={spec['rows_per_step']}"]
-    optim = [f"optim.lr={spec['lr']}", "optim.betas=[0.9,0.999]", "optim.weight_decay=0.0", "loss=token"]
-    status = dsm(
-        ["stage=sft", f"model={spec['preset']}", f"tokenizer.path={spec['tokenizer']}", f"seed={spec['seed']}"]
-        + [f"model.vocab_size={spec['model']['vocab_size']}", f"trainer.precision={spec['precision']}"]
-        + [f"parallel.tokens_per_microbatch={spec['packed_microbatch'] * spec['context']}", "checkpoint.every=1000000"]
-        + ["resume=never", f"paths.runs={spec['scratch']}", *source, *packing, *budget, *optim]
-    )
+    settings = {
+        "stage": "sft",
+        "seed": spec["seed"],
+        "resume": "never",
+        "paths.runs": spec["scratch"],
+        "model": spec["preset"],
+        "model.vocab_size": spec["model"]["vocab_size"],
+        "tokenizer.path": spec["tokenizer"],
+        **{f"data.sources.bench.{key}": value for key, value in spec["source"].items()},
+        "data.context": spec["context"],
+        "data.packing": "best_fit",
+        "data.validation.fraction": 0.0,
+        "optim.lr": spec["lr"],
+        "optim.betas": "[0.9,0.999]",
+        "optim.weight_decay": 0.0,
+        "loss": "token",
+        "parallel.tokens_per_microbatch": spec["packed_microbatch"] * spec["context"],
+        "trainer.steps": "null",
+        "trainer.epochs": 1,
+        "trainer.sequences_per_step": spec["rows_per_step"],
+        "trainer.precision": spec["precision"],
+        "checkpoint.every": 1_000_000,
+    }
+    status = dsm([f"{key}={value}" for key, value in settings.items()])
     if status:
         raise RuntimeError(f"dsm ended with status {status}")
     (export,) = Path(spec["scratch"]).glob("sft/*/export")

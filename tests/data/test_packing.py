@@ -15,7 +15,7 @@ from dsm.data.permutation import keyed_permutation, splitmix64
 
 
 def test_splitmix64_is_the_published_one():
-    # First outputs of the reference generator seeded with 0 and with 1234567 (state + golden ratio, then the finaliser).
+    # First outputs of the reference generator (state + golden ratio, then the finaliser), seeded with 0 and 1234567.
     assert int(splitmix64(np.zeros(1, dtype=np.uint64))[0]) == 0xE220A8397B1DCDAF
     assert int(splitmix64(np.asarray([1234567], dtype=np.uint64))[0]) == 6457827717110365317
 
