@@ -8,146 +8,119 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
-from dsm.errors import UserError
+from dsm.errors import StoppedError, UserError
 
 USAGE_ERROR = 2
-_HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p", "--shell-completion", "-sc", "--hydra-help")
-_MULTIRUN = ("-m", "--multirun")
+_SHORT = {"-h": "--help", "-m": "--multirun", "-c": "--cfg", "-i": "--info", "-p": "--package"}
+_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--info", "--package", "--resolve")
+_VALUES = {
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("defaults", "all", "config", "defaults-tree", "plugins", "searchpath"),
+    "--package": None,
+}
+"""Flags that take a value: those allowed, the first of them where none is given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0 done, 2 a mistake in the command, 128 + n stopped by signal n)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments)
+        _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"dsm: {error}", file=sys.stderr)
+        _say(error)
         return USAGE_ERROR
+    except StoppedError as stop:
+        _say(stop)
+        return 128 + stop.signal
     except KeyboardInterrupt:
-        print("dsm: interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
+    return 0
 
 
-def _run(arguments: list[str]) -> int:
-    if not arguments or any(flag in arguments for flag in ("-h", "--help")):
+def _say(message: object) -> None:
+    """One line, by one rank: the others have the same to say."""
+    if _first_rank():
+        print(f"dsm: {' '.join(str(message).splitlines())}", file=sys.stderr)
+
+
+def _first_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _run(arguments: Sequence[str]) -> None:
+    flags, settings = _split(arguments)
+    if not arguments or "--help" in flags:
         from dsm.config.help import help_text
 
         print(help_text())
-        return 0
-    if "--version" in arguments:
+    elif "--version" in flags:
         import dsm
 
         print(f"dsm {dsm.__version__}")
-        return 0
-    if any(argument.split("=")[0] in _HYDRA_FLAGS for argument in arguments):
-        return _hydra(arguments)
-    if any(flag in arguments for flag in _MULTIRUN):
-        return _sweep(arguments)
-    from dsm.config.compose import compose_config
+    elif flags.keys() & {"--cfg", "--info"}:
+        from dsm.config.compose import show
 
-    _refuse_flags(arguments)
-    return _stage(compose_config(arguments))[0]
+        if "--multirun" in flags:
+            raise UserError("-m: --cfg and --info show one configuration; leave out -m and give one value a key")
+        show(settings, flags.get("--cfg"), flags.get("--info"), flags.get("--package"), resolve="--resolve" in flags)
+    elif flags.keys() & {"--package", "--resolve"}:
+        raise UserError(f"{next(iter(flags))}: goes with --cfg")
+    elif "--multirun" in flags:
+        from dsm.config.sweep import run_sweep
+
+        run_sweep(settings, _stage)
+    else:
+        from dsm.config.compose import compose_config, refuse_hydra_settings
+
+        refuse_hydra_settings(settings)
+        _stage(compose_config(settings))
 
 
-def _refuse_flags(arguments: list[str]) -> None:
-    for argument in arguments:
-        if argument.startswith("-"):
-            flags = (*_MULTIRUN, "--cfg job", "--info", "--help", "--version")
-            raise UserError(f"{argument}: not a flag; allowed are {', '.join(flags)}; settings are written key=value")
+def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Flags with their values, and settings."""
+    flags: dict[str, str] = {}
+    settings: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if not argument.startswith("-"):
+            settings.append(argument)
+            continue
+        name, given, value = argument.partition("=")
+        flag = _SHORT.get(name, name)
+        if flag not in _FLAGS or (given and flag not in _VALUES):
+            allowed = ", ".join(("-m", *_FLAGS))
+            raise UserError(f"{argument}: not a flag; allowed are {allowed}; settings are written key=value")
+        if flag in _VALUES:
+            if not given and waiting and "=" not in waiting[0] and not waiting[0].startswith("-"):
+                value = waiting.pop(0)
+            allowed_values = _VALUES[flag]
+            value = value or (allowed_values[0] if allowed_values else "")
+            if not value or (allowed_values and value not in allowed_values):
+                wanted = f"one of {', '.join(allowed_values)}" if allowed_values else "a group's name"
+                raise UserError(f"{name} {value}: must be {wanted}")
+        flags[flag] = value
+    return flags, settings
 
 
-def _stage(config: Any) -> tuple[int, dict[str, Any]]:
-    """Check what lies on disk, then plan or run."""
-    from dsm.config.checks import check_paths
-    from dsm.config.run import STAGES
-
+def _stage(config: Any) -> dict[str, Any]:
+    """Plan, or check what lies on the disk and run; the metrics of a run."""
     if config.mode == "plan":
         from dsm.config.plan import plan_text
 
-        print(plan_text(config))
-        return 0, {}
+        if _first_rank():
+            print(plan_text(config))
+        return {}
+    from dsm.config.checks import check_paths
+    from dsm.config.run import STAGES
+
     check_paths(config)
     module, function = STAGES[config.stage][1].split(":")
-    run = getattr(importlib.import_module(module), function)
-    from dsm.training.fit import StoppedError
-
-    try:
-        return 0, run(config)
-    except StoppedError as stop:
-        print(f"dsm: {stop}", file=sys.stderr)
-        return 128 + stop.signal, {}
-
-
-def _sweep(arguments: list[str]) -> int:
-    """`-m`: Hydra's sweepers and launchers around the same check and run; every combination is checked before the first."""
-    from dsm.config.compose import check, compose_config, conf_dir, open_overrides, parse
-    from dsm.config.sweep import Outcome, outcome_table
-
-    settings = [argument for argument in arguments if argument not in _MULTIRUN]
-    _refuse_flags(settings)
-    overrides = parse(settings)
-    for combination in _one_at_a_time(overrides):
-        compose_config(combination)
-
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-
-    outcomes: list[Outcome] = []
-
-    def job(composed: Any) -> float | None:
-        config = check(composed)
-        status, metrics = _stage(config)
-        if status:
-            sys.exit(status)
-        outcomes.append(Outcome(list(HydraConfig.get().overrides.task), metrics, config.sweep_metric))
-        return outcomes[-1].value
-
-    extra = [] if os.environ.get("RANK", "0") == "0" else [f"hydra.sweep.dir={tempfile.mkdtemp()}"]
-    sys.argv = [sys.argv[0], "--multirun", *open_overrides(overrides), *extra]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
-    if outcomes and os.environ.get("RANK", "0") == "0":
-        print(outcome_table(outcomes))
-    return 0
-
-
-def _one_at_a_time(overrides: Sequence[Any]) -> list[list[str]]:
-    """The combinations to check before a sweep: the first values, then every other value of each sweep with them."""
-    choices: list[list[str]] = []
-    for override in overrides:
-        if override.is_discrete_sweep():
-            values = islice(override.sweep_string_iterator(), 1000)
-            choices.append([f"{override.get_key_element()}={value}" for value in values])
-        elif override.is_sweep_override():
-            choices.append([])  # an interval: only the sweeper knows its values
-        else:
-            choices.append([str(override.input_line)])
-    first = [options[0] for options in choices if options]
-    combinations = [first]
-    for options in choices:
-        for option in options[1:]:
-            combinations.append([option if line == options[0] else line for line in first])
-    return combinations
-
-
-def _hydra(arguments: list[str]) -> int:
-    """`--cfg`, `--info` and the like are Hydra's own; the configuration is composed as for a run."""
-    import hydra
-
-    from dsm.config.compose import compose_raw, conf_dir, open_overrides, parse
-
-    settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    flags = [argument for argument in arguments if argument not in settings]
-    overrides = parse(settings)
-    compose_raw(settings)
-    sys.argv = [sys.argv[0], *flags, *open_overrides(overrides)]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(lambda composed: None)()
-    return 0
+    metrics: dict[str, Any] = getattr(importlib.import_module(module), function)(config)
+    return metrics
 
 
 if __name__ == "__main__":

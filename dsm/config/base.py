@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+"""A number of things: at least one, and small enough for every counter on its way."""
 
 
 class Schema(BaseModel):
-    """One group of settings. Unknown keys and wrong types are errors; an integer passes where a float is asked for."""
+    """One group of settings. Unknown keys, wrong types and NaN are errors; an integer passes where a float is asked for."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())

@@ -6,44 +6,80 @@ misspelt key reaches the schema, which knows the right ones, and so that new sou
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from hydra import compose, initialize_config_dir
+from hydra import compose, initialize_config_dir, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from dsm.config.explain import hydra_problem, shown, validation_problem
 from dsm.config.listing import closest, conf_dir, groups
 from dsm.config.run import STAGES, RunConfig
 from dsm.errors import UserError
 
 
 def parse(arguments: Sequence[str]) -> list[Override]:
-    """The command line as Hydra overrides; what cannot be read is a `UserError`."""
-    parsed = []
+    """The command line as Hydra overrides.
+
+    Raises:
+        UserError: what cannot be read, or sets a key that another argument has set.
+    """
+    overrides: dict[str, Override] = {}
     for argument in arguments:
+        override = _parse_one(argument)
+        key = override.key_or_group
+        if key in overrides:
+            raise UserError(f"{argument}: {key} is given twice (also {overrides[key].input_line}); give it once")
+        overrides[key] = override
+    return list(overrides.values())
+
+
+def _parse_one(argument: str) -> Override:
+    parser = OverridesParser.create()
+    key, equals, value = argument.partition("=")
+    attempts = [argument]
+    if value and not set(value) & set("'\"[]{}\\\n") and "${" not in value:
+        attempts.append(f"{key}='{value}'")  # blanks, brackets, Chinese: paths have what Hydra's grammar wants quoted
+    for attempt in attempts:
         try:
-            parsed += OverridesParser.create().parse_overrides([argument])
-        except (OverrideParseException, HydraException) as error:
-            hint = f"{argument.lstrip('-')}=VALUE" if "=" not in argument else str(error).splitlines()[0]
-            raise UserError(f"{argument}: cannot be read; settings are written key=value ({hint})") from None
-    return parsed
+            override = parser.parse_override(attempt)
+        except HydraException:
+            continue
+        if not override.key_or_group:
+            break
+        if override.package is not None:
+            raise UserError(f"{argument}: a group has its own place; write {override.key_or_group}={value}")
+        return override
+    if equals:
+        raise UserError(f"{argument}: cannot be read (quotes, brackets?); settings are written key=value")
+    hint = f"stage={argument}" if argument in STAGES else f"{argument.lstrip('-+~') or 'key'}=VALUE"
+    raise UserError(f"{argument}: cannot be read; settings are written key=value (did you mean {hint}?)")
 
 
-def open_overrides(overrides: Sequence[Override]) -> list[str]:
-    """Overrides as text for Hydra, each plain `key=value` that names no group turned into `++key=value`."""
-    known = set(groups())
+def open_overrides(overrides: Sequence[Override], base: DictConfig | None = None) -> list[str]:
+    """Overrides as text for Hydra: groups as they are, other keys as `++key=value`.
+
+    Args:
+        base: a composition of the groups alone; the keys that it has need no `++`.
+    """
+    known = groups()
     opened = []
     for override in overrides:
         line, key = str(override.input_line), override.key_or_group
-        plain = override.type == OverrideType.CHANGE and not key.startswith("hydra") and key not in known
-        opened.append(f"++{line}" if plain else line)
+        if override.is_hydra_override() or override.is_delete():
+            opened.append(line)
+        elif key in known or (base is not None and OmegaConf.select(base, key) is not None):
+            opened.append(line.lstrip("+"))
+        else:
+            opened.append(f"++{line.lstrip('+')}")
     return opened
 
 
@@ -56,7 +92,7 @@ def compose_config(arguments: Sequence[str]) -> RunConfig:
     Raises:
         UserError: the one line that names key, value and what is allowed.
     """
-    return check(compose_raw(arguments))
+    return check(compose_raw(arguments), parse(arguments))
 
 
 def compose_raw(arguments: Sequence[str]) -> DictConfig:
@@ -65,132 +101,94 @@ def compose_raw(arguments: Sequence[str]) -> DictConfig:
     for override in overrides:
         if override.is_sweep_override():
             raise UserError(f"{override.input_line}: several values make a sweep, which needs -m")
-    _refuse_unknown_options(overrides)
+    refuse_unknown_groups(overrides)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return compose("config", open_overrides(overrides))
-    except MissingConfigException as error:
-        raise UserError(_first_line(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_first_line(error)) from None
+        raise UserError(hydra_problem(error, overrides)) from None
 
 
-def check(composed: DictConfig) -> RunConfig:
-    """A composed configuration as its stage's schema."""
+def check(composed: DictConfig, overrides: Sequence[Override] = ()) -> RunConfig:
+    """A composed configuration as its stage's schema.
+
+    Args:
+        overrides: the command line that it comes from, for messages that show values as typed.
+    """
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: must be given ({error.full_key}=VALUE)") from None
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {_first_line(error)}") from None
+        raw = OmegaConf.to_container(composed, resolve=False)
+        for part in str(error.full_key).split("."):
+            raw = raw.get(part) if isinstance(raw, dict) else None
+        raise UserError(f"{error.full_key}={shown(raw)}: {str(error).splitlines()[0]}") from None
     assert isinstance(values, dict)
     stage = values.get("stage")
-    if stage not in STAGES:
-        raise UserError(f"stage={stage}: must be one of {', '.join(STAGES)}{closest(str(stage), STAGES)}")
-    schema = STAGES[stage][0]
+    if not isinstance(stage, str) or stage not in STAGES:
+        raise UserError(f"stage={shown(stage)}: must be one of {', '.join(STAGES)}{closest(str(stage), STAGES)}")
     plain = {str(key): value for key, value in values.items()}
     try:
-        return schema.model_validate(plain)
+        return STAGES[stage][0].model_validate(plain)
     except ValidationError as error:
-        raise UserError(_describe(error, schema, plain)) from None
+        raise UserError(validation_problem(error, plain, overrides)) from None
 
 
-def _refuse_unknown_options(overrides: Sequence[Override]) -> None:
-    """A group's option that does not exist, named with those that do, and a stage left out."""
+@contextmanager
+def hydra_app(overrides: Sequence[Override]) -> Iterator[Hydra]:
+    """Hydra itself, for what its compose function lacks; unlike `hydra.main` it leaves sys.argv and errors alone.
+
+    What it cannot compose is a `UserError`.
+    """
+    version.setbase("1.3")
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("dsm", create_config_search_path(str(conf_dir())))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(hydra_problem(error, overrides)) from None
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def show(settings: Sequence[str], cfg: str | None, info: str | None, package: str | None, *, resolve: bool) -> None:
+    """`--cfg` and `--info`: print what would be composed, or how, by Hydra's own means."""
+    composed = compose_raw(settings)
+    if package is not None and cfg == "job" and OmegaConf.select(composed, package, throw_on_missing=False) is None:
+        raise UserError(f"--package {package}: nothing of that name; there are {', '.join(map(str, composed))}")
+    overrides = parse(settings)
+    with hydra_app(overrides) as hydra:
+        if cfg is not None:
+            hydra.show_cfg("config", open_overrides(overrides), cfg, package, resolve)
+        if info is not None:
+            hydra.show_info(info, "config", open_overrides(overrides))
+
+
+def refuse_hydra_settings(settings: Sequence[str]) -> None:
+    """Hydra's own settings would do nothing in a single run."""
+    for override in parse(settings):
+        if override.is_hydra_override():
+            raise UserError(f"{override.input_line}: Hydra's settings have an effect with -m only")
+
+
+def refuse_unknown_groups(overrides: Sequence[Override]) -> None:
+    """A stage left out, a group that does not exist, an option that a group does not have."""
     known = groups()
-    chosen = {override.key_or_group: override for override in overrides}
-    if "stage" not in chosen and "experiment" not in chosen:
+    keys = [override.key_or_group for override in overrides]
+    if "stage" not in keys and "experiment" not in keys:
         raise UserError(f"stage: must be given (stage=NAME); one of {', '.join(known['stage'])}")
-    for key, override in chosen.items():
+    for override in overrides:
+        key = override.key_or_group
+        if "/" in key and not override.is_hydra_override():
+            raise UserError(f"{override.input_line}: {key} is no group; groups are {', '.join(known)}")
         if key not in known:
             continue
+        if override.is_delete():
+            raise UserError(f"{override.input_line}: a group cannot be left out; {key} takes {', '.join(known[key])}")
         value = override.value()
         if value is None and key in ("experiment", "debug"):
             continue
         if str(value) not in known[key]:
-            options = ", ".join(known[key]) or "none yet"
-            raise UserError(f"{key}={_shown(value)}: must be one of {options}{closest(str(value), known[key])}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _describe(error: ValidationError, schema: type[BaseModel], values: dict[str, Any]) -> str:
-    """The first thing wrong, as one line; unknown keys first, for a typo usually causes the rest."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    problem = problems[0]
-    location = _real_path(problem["loc"], values)
-    key = ".".join(map(str, location))
-    kind, message, value = problem["type"], problem["msg"], problem["input"]
-    if kind == "extra_forbidden":
-        allowed = _keys_at(schema, location[:-1], values)
-        where = ".".join(map(str, location[:-1])) or f"stage={values['stage']}"
-        text = f"{key}={_shown(value)}: unknown key{closest(str(location[-1]), allowed)}; {where} takes {', '.join(allowed)}"
-    elif kind == "missing":
-        text = f"{key}: must be given"
-    elif kind == "value_error":
-        message = message.removeprefix("Value error, ").replace("=None", "=null")
-        names_a_key = re.match(r"[\w.]+[=:]", message) is not None
-        text = (f"{key}.{message}" if names_a_key else f"{key}: {message}") if key else message
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        context = problem.get("ctx", {})
-        tag = str(context.get("discriminator", "'name'")).strip("'")
-        text = f"{key}.{tag}={context.get('tag')}: must be one of {context.get('expected_tags', '')}"
-    else:
-        message = message.replace("Input should be", "must be").replace("String should", "must")
-        near = closest(str(value), str(problem.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
-        text = f"{key}={_shown(value)}: {message[0].lower()}{message[1:]}{near}"
-    rest = len(problems) - 1
-    return text + (f" (and {rest} more)" if rest else "")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    text = str(value) if not isinstance(value, str) or value else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _real_path(location: tuple[int | str, ...], values: Any) -> tuple[int | str, ...]:
-    """The error's path without the union tags that pydantic inserts."""
-    path: list[int | str] = []
-    node = values
-    for i, part in enumerate(location):
-        last = i == len(location) - 1
-        if isinstance(node, dict) and part not in node and not last:
-            continue  # a union's tag, not a key
-        path.append(part)
-        if isinstance(node, dict):
-            node = node.get(part)  # type: ignore[call-overload]
-        elif isinstance(node, list) and isinstance(part, int):
-            node = node[part]
-    return tuple(path)
-
-
-def _keys_at(schema: Any, path: Sequence[int | str], values: Any) -> list[str]:
-    """The keys a schema takes at a path; in a union, those of the member whose tag is chosen."""
-    options = [schema]
-    node = values
-    for part in path:
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-        fields: list[Any] = []
-        for option in options:
-            if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
-                fields += _models_in(option.model_fields[str(part)].annotation)
-            elif option is dict:
-                fields.append(option)
-        if isinstance(node, dict) and "name" in node:
-            tagged = [m for m in fields if "name" in m.model_fields and node["name"] in get_args(m.model_fields["name"].annotation)]
-            fields = tagged or fields
-        options = fields or options
-    return [key for option in options if hasattr(option, "model_fields") for key in option.model_fields]
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    """The schemas an annotation can hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+            near = closest(str(value), known[key])
+            raise UserError(f"{override.input_line}: must be one of {', '.join(known[key])}{near}")

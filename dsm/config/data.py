@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dsm.config.base import Schema
+from dsm.config.base import Count, Schema
 
 COLUMN_ROLES = ("question", "answer", "system")
 
@@ -24,7 +24,7 @@ class SourceConfig(Schema):
         description="split of a hub or saved data set; in a folder of files, those whose path has this word",
     )
     weight: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="passes over this source per epoch; 0.5 is a random half"
+        default=1.0, gt=0, description="passes over this source per epoch; 0.5 is a random half"
     )
     layout: Literal["auto", "messages", "prompt_completion", "columns"] = Field(
         default="auto", description="how a row holds the conversation; auto reads it off each row's keys"
@@ -50,7 +50,7 @@ class SourceConfig(Schema):
         description="cleaning of every solution; gsm8k drops <<48/2=24>> and writes '#### 72' as "
         "'The answer is \\boxed{72}.'",
     )
-    limit: int | None = Field(default=None, ge=1, description="use only the first so many good rows")
+    limit: Count | None = Field(default=None, description="use only the first so many good rows")
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> SourceConfig:
@@ -67,7 +67,7 @@ class ValidationConfig(Schema):
     """Held-out examples: a share of the questions, or files of their own."""
 
     fraction: float = Field(ge=0, lt=1)
-    max_examples: int = Field(gt=0)
+    max_examples: Count
     sources: dict[str, SourceConfig]
 
 
@@ -75,7 +75,7 @@ class InstructionDataConfig(Schema):
     """Conversations to fine-tune on (paper section 3)."""
 
     sources: dict[str, SourceConfig]
-    context: int = Field(ge=8)
+    context: int = Field(ge=8, lt=2**31)
     packing: Literal["random", "best_fit"]
     too_long: Literal["drop", "cut", "split"]
     template: Literal["chat", "plain"]
@@ -100,7 +100,7 @@ class TextDataConfig(Schema):
 
     sources: dict[str, TextSourceConfig]
     fields: list[str]
-    max_bytes: int | None = Field(gt=0)
+    max_bytes: int | None = Field(gt=0, lt=2**63)
 
     @model_validator(mode="after")
     def _something_to_read(self) -> TextDataConfig:

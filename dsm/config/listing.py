@@ -18,12 +18,12 @@ def conf_dir() -> Path:
 
 @cache
 def groups() -> dict[str, list[str]]:
-    """Every group of conf/ and its options."""
+    """Every group of conf/ and its options; Hydra's own groups apart."""
     root = conf_dir()
     found: dict[str, list[str]] = {}
     for file in sorted(root.rglob("*.yaml")):
         parts = file.relative_to(root).with_suffix("").parts
-        if len(parts) > 1:
+        if len(parts) > 1 and parts[0] != "hydra":
             found.setdefault(parts[0], []).append("/".join(parts[1:]))
     return found
 
@@ -39,6 +39,14 @@ def stage_summaries() -> dict[str, str]:
         ]
         summaries[name] = comments[0] if comments else ""
     return summaries
+
+
+def stage_groups(stage: str) -> list[str]:
+    """The groups that a stage brings."""
+    import yaml
+
+    defaults = yaml.safe_load((conf_dir() / "stage" / f"{stage}.yaml").read_text(encoding="utf-8"))["defaults"]
+    return [group.lstrip("/") for entry in defaults if isinstance(entry, dict) for group in entry]
 
 
 def closest(word: str, allowed: Iterable[str]) -> str:

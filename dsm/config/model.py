@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dsm.config.base import Schema
+from dsm.config.base import Count, Schema
 
 
 class ModelConfig(Schema):
@@ -15,8 +15,8 @@ class ModelConfig(Schema):
     path: str | None = Field(None, min_length=1, description="a local Hugging Face folder, or hub:org/name")
     architecture: str | None = Field(None, min_length=1, description="a model type of transformers: llama, qwen2, ...")
     config: dict[str, Any] = Field({}, description="the architecture's settings, by the names transformers uses")
-    vocab_size: int | None = Field(None, gt=0, description="rows of a new embedding; null = the tokenizer's, padded")
-    pad_vocab_multiple: int = Field(64, gt=0, description="the rows are rounded up to a multiple of this")
+    vocab_size: Count | None = Field(None, description="rows of a new embedding; null = the tokenizer's, padded")
+    pad_vocab_multiple: Count = Field(64, description="the rows are rounded up to a multiple of this")
     resize_embeddings: bool = Field(False, description="enlarge a loaded embedding that is too small for the tokenizer")
     attention: Literal["auto", "flash_attn_4", "flash_attn_3", "flash_attn_2", "torch_varlen", "sdpa"] = Field(
         "auto", description="the kernel for packed attention; auto = the first of these that runs here"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dsm.config.base import Schema
+from dsm.config.base import Count, Schema
 from dsm.config.data import InstructionDataConfig, TextDataConfig
 from dsm.config.model import ModelConfig
 from dsm.config.training import (
@@ -80,11 +80,17 @@ class SFTConfig(RunConfig):
         return self
 
 
+def tokens_per_microbatch(config: SFTConfig, accelerator: str) -> int:
+    """As set, or a portion that keeps 'cuda' or 'cpu' busy without much memory: 16K tokens, 4K, a context at least."""
+    asked = config.parallel.tokens_per_microbatch
+    return asked or max(config.data.context, 16_384 if accelerator == "cuda" else 4_096)
+
+
 class TokenizerTrainingConfig(Schema):
     """How a tokenizer is learnt."""
 
-    vocab_size: int = Field(gt=0, le=2**31 - 1)
-    min_frequency: int = Field(gt=0)
+    vocab_size: int = Field(ge=264, lt=2**31, description="256 bytes and 8 special tokens at least")
+    min_frequency: Count
 
 
 class TokenizerConfig(RunConfig):
@@ -104,5 +110,6 @@ STAGES: dict[str, tuple[type[RunConfig], str]] = {
 
 def result_settings(config: RunConfig) -> dict[str, Any]:
     """What makes one run's result differ from another's: everything but how it is watched and where it lies."""
-    watching = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger"}
+    groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger"}
+    watching = dict.fromkeys(groups, True) | {"trainer": {"log_every", "validate_every", "max_skipped_steps"}}
     return config.model_dump(exclude=watching)

@@ -1,39 +1,193 @@
-"""What a sweep found, as a table."""
+"""`-m`: Hydra's sweepers and launchers around the check and the run of one stage.
+
+Every run has the folder that its settings give it, as if it had been started alone, so a sweep that is started again passes
+over what is finished. The sweep's own folder holds Hydra's record of it and one result a run.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from dsm.errors import UserError
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dsm.config.checks import check_paths
+from dsm.config.compose import check, compose_config, compose_raw, hydra_app, open_overrides, parse
+from dsm.config.listing import groups
+from dsm.config.run import RunConfig
+from dsm.errors import NonFiniteError, StoppedError, UserError
+from dsm.files import atomic_write_text
+
+_CHECKED_VALUES = 1000
+_DIRECTIONS = ("minimize", "maximize")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of a sweep: its own settings, its final metrics, and which of them counts."""
+    """One run of a sweep: its own settings, the metric that counts, and what it left."""
 
-    overrides: list[str]
-    metrics: dict[str, Any]
+    settings: list[str]
     metric: str
-
-    @property
-    def value(self) -> float | None:
-        """The metric that the sweep is about; None in a plan."""
-        if not self.metrics:
-            return None
-        if self.metric not in self.metrics:
-            numbers = [key for key, value in self.metrics.items() if isinstance(value, int | float)]
-            raise UserError(f"sweep_metric={self.metric}: the run has no such metric; it has {', '.join(numbers)}")
-        return float(self.metrics[self.metric])
+    value: float
+    export: str
 
 
-def outcome_table(outcomes: list[Outcome]) -> str:
-    """Runs with their settings, the smallest value of the metric first."""
-    shared = set.intersection(*(set(outcome.overrides) for outcome in outcomes)) if len(outcomes) > 1 else set()
-    rows = sorted(outcomes, key=lambda outcome: float("inf") if outcome.value is None else outcome.value)
-    lines = [f"{outcomes[0].metric:>20}  settings"]
-    for row in rows:
-        own = " ".join(override.lstrip("+") for override in row.overrides if override not in shared)
-        value = "-" if row.value is None else f"{row.value:.5g}"
-        lines.append(f"{value:>20}  {own}  {row.metrics.get('export', '')}")
-    return "\n".join(lines)
+class _EndedError(BaseException):
+    """Carries an error past Hydra, which would start the next run after any other exception."""
+
+
+def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, Any]]) -> None:
+    """Run every combination (or what the sweeper asks for) and print a table of results, the best first.
+
+    Args:
+        settings: the command line without flags.
+        stage: plans or runs one configuration; returns its metrics, none for a plan.
+
+    Raises:
+        UserError: a combination is wrong, found before the first run where that is possible; or a run failed, which ends
+            the sweep. A run whose numbers are not finite does not: it counts as the worst.
+    """
+    overrides = parse(settings)
+    first = _check_combinations(overrides)
+    keep = first.mode == "run" and os.environ.get("RANK", "0") == "0"  # plans and other ranks leave nothing
+    chosen = [line for line in settings if line.partition("=")[0] in groups() and "," not in line]
+    opened = open_overrides(overrides, compose_raw(chosen) if chosen else None)
+    with ExitStack() as stack:
+        hydra = stack.enter_context(hydra_app(overrides))
+        composed = hydra.compose_config("config", opened, RunMode.MULTIRUN, with_log_configuration=False)
+        sweeper, folder = composed.hydra.sweeper, str(composed.hydra.sweep.dir)
+        maximise = _direction(sweeper) == "maximize"
+        if not keep:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+        # Settled here, for its name holds the time of day.
+        opened = [line for line in opened if not line.startswith("hydra.sweep.dir=")]
+        opened += [f"hydra.sweep.dir='{folder}'", *_sweeper_settings(sweeper, overrides, first.seed)]
+        try:
+            hydra.multirun("config", _job(stage, maximise), opened)
+        except _EndedError as ended:
+            assert ended.__cause__ is not None
+            raise ended.__cause__ from None
+        finally:
+            if keep:
+                print(outcome_table(_outcomes(Path(folder)), maximise))
+
+
+def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callable[[DictConfig], float]:
+    worst = -math.inf if maximise else math.inf
+
+    def job(composed: DictConfig) -> float:
+        hydra = HydraConfig.get()
+        settings = [line.lstrip("+") for line in hydra.overrides.task]
+        try:
+            config = check(composed)
+            if config.mode == "plan":
+                print(f"# {' '.join(settings)}")
+            try:
+                metrics = stage(config)
+            except NonFiniteError:
+                metrics = {config.sweep_metric: worst}
+            if config.mode == "plan":
+                return 0.0
+            value = _metric(metrics, config.sweep_metric)
+        except (UserError, StoppedError) as error:
+            raise _EndedError from error
+        value = worst if math.isnan(value) else value
+        outcome = Outcome(settings, config.sweep_metric, value, str(metrics.get("export", "")))
+        atomic_write_text(Path(hydra.sweep.dir) / f"{hydra.job.num}.json", json.dumps(asdict(outcome), indent=2) + "\n")
+        return value
+
+    return job
+
+
+def _metric(metrics: dict[str, Any], name: str) -> float:
+    value = metrics.get(name)
+    if isinstance(value, int | float):
+        return float(value)
+    numbers = [key for key, number in metrics.items() if isinstance(number, int | float)]
+    raise UserError(f"sweep_metric={name}: the run has no such metric; it has {', '.join(numbers)}")
+
+
+def _check_combinations(overrides: Sequence[Override]) -> RunConfig:
+    """Check the first values of all sweeps together, then every other value of each with them; returns the first."""
+    searched = any(override.key_or_group == "hydra/sweeper" and override.value() != "basic" for override in overrides)
+    choices = {str(override.input_line): _values(override, searched) for override in overrides}
+    first = {line: values[0] for line, values in choices.items()}
+    checked = compose_config(list(first.values()))
+    combinations = [first | {line: value} for line, values in choices.items() for value in values[1:]]
+    for config in [checked, *(compose_config(list(combination.values())) for combination in combinations)]:
+        if config.mode == "run":
+            check_paths(config)
+    return checked
+
+
+def _values(override: Override, searched: bool) -> list[str]:
+    """The values of one override as overrides; of an interval, its ends."""
+    line, key = str(override.input_line), override.get_key_element()
+    if not override.is_sweep_override():
+        return [line]
+    swept = override.value()
+    if isinstance(swept, IntervalSweep):
+        if not searched:
+            raise UserError(f"{line}: an interval is searched by hydra/sweeper=optuna; a grid takes values: {key}=A,B")
+        return [f"{key}={swept.start}", f"{key}={swept.end}"]
+    try:
+        values = [f"{key}={value}" for value in islice(override.sweep_string_iterator(), _CHECKED_VALUES)]
+    except HydraException:
+        raise UserError(f"{line}: cannot be listed; give the values themselves: {key}=A,B") from None
+    if not values:
+        raise UserError(f"{line}: no values; range(start,stop,step) has those from start to below stop")
+    return values
+
+
+def _direction(sweeper: DictConfig) -> str:
+    direction = sweeper.get("direction", "minimize")
+    name = str(getattr(direction, "name", direction))
+    if name not in _DIRECTIONS:
+        raise UserError(f"hydra.sweeper.direction={name}: must be {' or '.join(_DIRECTIONS)}")
+    return name
+
+
+def _sweeper_settings(sweeper: DictConfig, overrides: Sequence[Override], seed: int) -> list[str]:
+    """Optuna's draws follow the run's seed (so that all ranks draw alike, and again), each sees all results before it."""
+    if "sampler" not in sweeper:
+        return []
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    typed = {override.key_or_group for override in overrides}
+    wanted = {"hydra.sweeper.n_jobs": 1}
+    if "seed" in sweeper.sampler:
+        wanted["hydra.sweeper.sampler.seed"] = seed
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("hydra/sweeper/sampler: this one takes no seed, so ranks would disagree; leave it out for tpe")
+    return [f"{key}={value}" for key, value in wanted.items() if key not in typed]
+
+
+def _outcomes(folder: Path) -> list[Outcome]:
+    return [Outcome(**json.loads(file.read_text())) for file in folder.glob("*.json")]
+
+
+def outcome_table(outcomes: Sequence[Outcome], maximise: bool = False) -> str:
+    """Runs with the settings that tell them apart, the best value of the metric first."""
+    if not outcomes:
+        return "no run of the sweep has finished"
+    shared = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()
+    ranked = sorted(outcomes, key=lambda outcome: (-outcome.value if maximise else outcome.value, outcome.settings))
+    rows = [(outcomes[0].metric, "settings", "export")]
+    for outcome in ranked:
+        own = " ".join(line for line in outcome.settings if line not in shared)
+        rows.append((f"{outcome.value:.5g}", own, outcome.export))
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{value:>{first}}  {own:<{second}}  {export}".rstrip() for value, own, export in rows)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dsm.config.base import Schema
+from dsm.config.base import Count, Schema
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -25,14 +25,14 @@ class ConstantConfig(Schema):
     """The peak throughout (paper section 3)."""
 
     name: Literal["constant"]
-    warmup_steps: int = Field(ge=0)
+    warmup_steps: int = Field(ge=0, lt=2**31)
 
 
 class MultiStepConfig(Schema):
     """Drops to stated shares of the peak at stated shares of the budget (paper 2.2)."""
 
     name: Literal["multistep"]
-    warmup_steps: int = Field(ge=0)
+    warmup_steps: int = Field(ge=0, lt=2**31)
     milestones: list[Share] = Field(min_length=1)
     factors: list[Share] = Field(min_length=1)
 
@@ -49,7 +49,7 @@ class CosineConfig(Schema):
     """Half a cosine from the peak to a share of it."""
 
     name: Literal["cosine"]
-    warmup_steps: int = Field(ge=0)
+    warmup_steps: int = Field(ge=0, lt=2**31)
     final_ratio: Share
 
 
@@ -57,7 +57,7 @@ class WSDConfig(Schema):
     """Warm-up, stable, linear decay over the last share of the budget."""
 
     name: Literal["wsd"]
-    warmup_steps: int = Field(ge=0)
+    warmup_steps: int = Field(ge=0, lt=2**31)
     decay_fraction: Share
     final_ratio: Share
 
@@ -69,7 +69,7 @@ class LossConfig(Schema):
     """How the sum over tokens is normalised; see `dsm.objectives.normalise`."""
 
     normalisation: Literal["sequence", "token", "constant"]
-    constant_length: int | None = Field(default=None, gt=0, description="tokens a sequence counts for under 'constant'")
+    constant_length: Count | None = Field(default=None, description="tokens a sequence counts for under 'constant'")
 
     @model_validator(mode="after")
     def _length(self) -> LossConfig:
@@ -85,21 +85,21 @@ class ParallelConfig(Schema):
     """Where and in what portions a step is computed; changes nothing in its result."""
 
     accelerator: Literal["auto", "cpu", "cuda"]
-    tokens_per_microbatch: int | None = Field(gt=0)
+    tokens_per_microbatch: Count | None
     timeout_s: float = Field(gt=0)
 
 
 class TrainerConfig(Schema):
     """The budget and the rhythm of a run."""
 
-    steps: int | None = Field(gt=0)
+    steps: Count | None
     epochs: float | None = Field(gt=0)
-    tokens: int | None = Field(gt=0)
-    sequences_per_step: int = Field(gt=0)
+    tokens: int | None = Field(gt=0, lt=2**63)
+    sequences_per_step: Count
     precision: Literal["auto", "bf16", "fp32"]
-    log_every: int = Field(gt=0)
-    validate_every: int | None = Field(gt=0)
-    max_skipped_steps: int = Field(ge=0)
+    log_every: Count
+    validate_every: Count | None
+    max_skipped_steps: int = Field(ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainerConfig:
@@ -113,16 +113,16 @@ class TrainerConfig(Schema):
 class CheckpointConfig(Schema):
     """When a run can be picked up again."""
 
-    every: int = Field(gt=0)
-    keep: int = Field(gt=0)
+    every: Count
+    keep: Count
 
 
 class SamplesConfig(Schema):
     """Text generated while training."""
 
-    every: int | None = Field(gt=0)
-    prompts: int = Field(gt=0)
-    max_new_tokens: int = Field(gt=0)
+    every: Count | None
+    prompts: Count
+    max_new_tokens: Count
     temperature: float = Field(ge=0)
 
 

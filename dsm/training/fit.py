@@ -12,32 +12,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.run import SFTConfig
 from dsm.data.batch import MicroBatch
 from dsm.data.stream import StepStream
+from dsm.errors import StoppedError
 from dsm.files import atomic_write_text
 from dsm.models.export import export_model
 from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
 from dsm.training.checkpoint import AtomicCheckpointIO, ExactCheckpoint
 from dsm.training.launch import World, accelerator
-from dsm.training.loggers import JsonlLogger, build_loggers
+from dsm.training.loggers import JsonlLogger, build_loggers, close
 from dsm.training.session import Session
 from dsm.training.step import UpdateModule
 
 log = logging.getLogger("dsm")
-
-
-class StoppedError(Exception):
-    """A signal ended the run after a checkpoint was saved."""
-
-    def __init__(self, signal: int, message: str) -> None:
-        super().__init__(message)
-        self.signal = signal
 
 
 @dataclass(frozen=True)
@@ -87,11 +79,11 @@ def fit(
         Samples(config.callbacks.samples, material.prompts, tokenizer, run.path / "samples.jsonl", world),
         checkpoint,
     ]
-    settings = config.model_dump()
+    loggers = build_loggers(config.logger, run.path, config.name, config.model_dump()) if world.first else []
     trainer = pl.Trainer(
         **_devices(config, world),
         plugins=[AtomicCheckpointIO()],
-        logger=build_loggers(config.logger, run.path, config.name, settings) if world.first else False,
+        logger=loggers,
         callbacks=callbacks,
         max_epochs=1,
         limit_val_batches=0,
@@ -104,7 +96,10 @@ def fit(
     if run.checkpoint is not None:
         log.info("going on from %s", run.checkpoint)
     began = time.time()
-    trainer.fit(module, stream.loader(), ckpt_path=run.checkpoint, weights_only=True)
+    try:
+        trainer.fit(module, stream.loader(), ckpt_path=run.checkpoint, weights_only=True)
+    finally:
+        close(loggers)
     if checkpoint.signal is not None and module.progress.step < stream.steps:
         raise StoppedError(
             checkpoint.signal,
@@ -119,19 +114,13 @@ def fit(
 
 def _devices(config: SFTConfig, world: World) -> dict[str, Any]:
     """Trainer arguments for this machine: one device a process; DDP where there are several processes."""
-    kind = accelerator(config.parallel)
-    strategy: Strategy | str
-    if world.size == 1:
-        strategy = SingleDeviceStrategy(torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu"))
-        return {"accelerator": kind, "devices": 1, "strategy": strategy, "precision": "32-true"}
-    strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
-    nodes = world.size // world.local_size
+    strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False) if world.size > 1 else "auto"
     return {
-        "accelerator": kind,
+        "accelerator": accelerator(config.parallel),
         "devices": world.local_size,
-        "num_nodes": nodes,
+        "num_nodes": world.size // world.local_size,
         "strategy": strategy,
-        "precision": "32-true",
+        "precision": "32-true",  # the step itself chooses what is computed in bf16
     }
 
 

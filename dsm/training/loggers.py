@@ -101,6 +101,13 @@ def build_loggers(config: LoggerConfig, folder: Path, name: str, settings: dict[
     return loggers
 
 
+def close(loggers: list[Logger]) -> None:
+    """End what outlives a trainer: W&B would hand the next run of a sweep the run that is still open."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
 def _wandb_id(folder: Path) -> str:
     """The run's id at W&B: chosen once, then kept in its folder, so that a restart continues the same curve."""
     file = folder / "wandb_id"

@@ -49,6 +49,11 @@ def settings_hash(config: RunConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def run_path(config: RunConfig) -> Path:
+    """The folder of a run, whether or not it is there; `resume=never` may move on to a numbered one beside it."""
+    return Path(config.paths.runs) / config.stage / f"{config.name}-{settings_hash(config)}"
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """The complete checkpoint with the most steps; unfinished ones bear another name and are never seen."""
     found = sorted(folder.glob("step-*.ckpt"))
@@ -57,8 +62,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def open_run(config: RunConfig) -> RunFolder:
     """Find or make the folder of a run, by `resume`: auto | never | PATH (a checkpoint or a run's folder)."""
-    base = Path(config.paths.runs) / config.stage / f"{config.name}-{settings_hash(config)}"
-    path = base
+    path = base = run_path(config)
     if config.resume == "never":
         attempt = 2
         while path.exists():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from dsm.config.run import SFTConfig, TokenizerConfig
+from dsm.config.run import SFTConfig, TokenizerConfig, tokens_per_microbatch
 from dsm.data import tokenizer as tokenizers
 from dsm.data.batch import MicroBatch, step_batch
 from dsm.data.instructions import (
@@ -117,7 +117,7 @@ def _instructions(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, here: S
     else:
         steps = budget.steps or math.ceil((budget.tokens or 0) / (budget.sequences_per_step * data.context))
         sequences = steps * budget.sequences_per_step
-    limit = config.parallel.tokens_per_microbatch or default_tokens_per_microbatch(config)
+    limit = tokens_per_microbatch(config, accelerator(config.parallel))
     stream = StepStream(train, order, budget.sequences_per_step, sequences, limit, rank=world.rank, world_size=world.size)
 
     facts |= {f"data.{key}": str(getattr(data, key)) for key in ("context", "packing", "too_long")}
@@ -154,11 +154,6 @@ def _instructions(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, here: S
         facts=facts,
         about=about,
     )
-
-
-def default_tokens_per_microbatch(config: SFTConfig) -> int:
-    """A portion that keeps the device busy without much memory: 16K tokens on a GPU, 4K on a CPU, a context at least."""
-    return max(config.data.context, 16_384 if accelerator(config.parallel) == "cuda" else 4_096)
 
 
 def _validation_batches(held_out: TokenisedExamples, context: int, limit: int, world: World) -> list[MicroBatch]:

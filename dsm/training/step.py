@@ -23,16 +23,12 @@ from torch import Tensor
 
 from dsm.config.training import LossConfig, OptimConfig, SchedulerConfig
 from dsm.data.batch import MicroBatch, StepBatch
-from dsm.errors import UserError
+from dsm.errors import NonFiniteError
 from dsm.models.wrapper import CausalLM
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.training.optim import build_adamw
 from dsm.training.schedules import learning_rate
-
-
-class NonFiniteError(UserError):
-    """Too many steps in a row whose gradient was not finite."""
 
 
 @dataclass

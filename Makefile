@@ -1,0 +1,50 @@
+# Everything here works on a fresh Linux machine that has Python 3.11 or newer, make, and nothing else.
+#   make PYTHON=python3.12 ...      another interpreter
+#   make test ARGS="-k packing -x"  further options for pytest; quickstart takes key=value settings
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+FRESH := build/constraints
+NEW_ENOUGH = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+  echo "PYTHON=$(PYTHON): Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1 | head -1)" >&2; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint install constraints clean
+
+help:  ## Show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (some 4 minutes on 2 CPU cores)
+	$(BIN)/python scripts/quickstart.py $(ARGS)
+
+test: $(INSTALLED)  ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## Check style (ruff) and types (mypy)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(INSTALLED)  ## Make .venv with pinned dependencies and dsm itself
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(NEW_ENOUGH)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+constraints:  ## Raise all pins in constraints.txt to the newest versions that fit together
+	$(NEW_ENOUGH)
+	rm -rf $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/python -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]' setuptools
+	{ sed -n '/^#/p' constraints.txt; \
+	  $(FRESH)/bin/python -m pip freeze --all --exclude pip --exclude-editable \
+	  | sed 's/+.*//' | grep -Ev '^(nvidia|cuda|triton)'; } > $(FRESH).txt
+	mv $(FRESH).txt constraints.txt
+
+clean:  ## Remove .venv, caches and builds; runs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,242 @@
+"""`mode=plan`: what a run would do and cost, from the settings and from what lies on the disk. No torch, no weights, no data.
+
+Numbers that only the data can tell (steps when the budget is in epochs, how full sequences get) are named as such.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dsm.config.checks import HUB_PREFIX
+from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
+from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
+from dsm.errors import UserError
+from dsm.training.runs import newest_checkpoint, run_path
+from dsm.training.schedules import milestones
+
+RATES = {"400 TFLOP/s, about 40 % of an H100": 400e12, "0.1 TFLOP/s, two CPU cores": 0.1e12}
+"""Sustained rates for which the plan states a time."""
+DEVICES = {"cuda": ("gpu", "a GPU"), "cpu": ("cpu", "a CPU")}
+
+Rows = list[tuple[str, str]]
+
+
+def plan_text(config: RunConfig) -> str:
+    """The plan of a run as aligned lines.
+
+    Raises:
+        UserError: what lies on the disk contradicts the settings (too small a vocabulary, a configuration that is no JSON).
+    """
+    sections: dict[str, Rows] = {f"Plan of stage={config.stage}": _folder_rows(config)}
+    if isinstance(config, TokenizerConfig):
+        sections["Data"] = [_source_row(name, source.path) for name, source in config.data.sources.items()]
+        limit = config.data.max_bytes
+        sections["Data"].append(("read", "all of it" if limit is None else f"the first {_bytes(limit)} of text"))
+        learnt = config.tokenizer
+        text = f"at most {learnt.vocab_size:,} ids; pairs seen fewer than {learnt.min_frequency} times are not merged"
+        sections["Tokenizer"] = [("vocabulary", text)]
+    if isinstance(config, SFTConfig):
+        sections |= _sft_sections(config)
+    width = max(len(label) for rows in sections.values() for label, _ in rows)
+    lines = []
+    for title, rows in sections.items():
+        lines += ["", title, *(f"  {label:<{width}}  {text}" for label, text in rows)]
+    return "\n".join(lines[1:])
+
+
+def _folder_rows(config: RunConfig) -> Rows:
+    path = run_path(config)
+    newest = newest_checkpoint(path / "checkpoints")
+    if config.resume not in ("auto", "never"):
+        state = f"goes on from {newest or config.resume}"
+    elif config.resume == "never":
+        state = "new" if not path.exists() else "exists, so a new one beside it"
+    elif (path / "metrics.json").is_file():
+        state = "finished before: its results would be returned; resume=never makes it anew"
+    else:
+        state = f"goes on from {newest.name}" if newest else "from the start"
+    return [("run folder", f"{path} ({state})")]
+
+
+def _sft_sections(config: SFTConfig) -> dict[str, Rows]:
+    data, budget, ranks = config.data, config.trainer, int(os.environ.get("WORLD_SIZE", "1"))
+    ids = _tokenizer_ids(config.tokenizer_path)
+    shape, model = _model(config, ids)
+
+    rows: Rows = []
+    for name, source in data.sources.items():
+        rows.append(_source_row(name, source.path, f"{source.weight:g} passes an epoch"))
+    rows += [_source_row(f"held out, {name}", source.path) for name, source in data.validation.sources.items()]
+    if not data.validation.sources:
+        share = f"{data.validation.fraction:.1%} of the questions, at most {data.validation.max_examples:,} examples"
+        rows.append(("held out", share if data.validation.fraction else "nothing"))
+    found = f"{ids:,} ids" if ids is not None else "not read before the run"
+    rows.append(("tokenizer", f"{config.tokenizer_path} ({found})"))
+    sections = {"Data": rows}
+
+    positions = budget.sequences_per_step * data.context
+    steps = budget.steps or (math.ceil(budget.tokens / positions) if budget.tokens else None)
+    rows = [("a step", f"{budget.sequences_per_step:,} packed sequences of up to {data.context:,} tokens = {positions:,} tokens")]
+    if ranks > 1:
+        rows.append(("ranks", f"{ranks}, each with up to {-(-budget.sequences_per_step // ranks):,} of a step's sequences"))
+    if steps is None:
+        rows.append(("steps", f"follow from the data: {budget.epochs:g} epochs"))
+        rows.append(("learning rate", f"{config.scheduler.name}, peak {config.optim.lr:g}, warm-up {config.scheduler.warmup_steps:,} steps"))
+    else:
+        rows.append(("steps", f"{steps:,}: {steps * budget.sequences_per_step:,} sequences, at most {steps * positions:,} tokens"))
+        points = milestones(config.scheduler, config.optim.lr, steps)
+        rates = ", ".join(f"{rate:.3g} at step {step:,}" for step, rate in points)
+        rows.append(("learning rate", f"{config.scheduler.name}: {rates}"))
+    rows.append(("loss", f"normalised by {config.loss.normalisation}"))
+    sections["Steps"] = rows
+
+    sections["Model"] = model
+    if shape is None:
+        return sections
+    flops = shape.flops_per_token((data.context + 1) / 2)
+    longest = f"documents as long as the context; {_si(shape.flops_per_token(1))}FLOP if very short"
+    model.append(("compute", f"{_si(flops)}FLOP a token at most ({longest}), {_si(flops * positions)}FLOP a step"))
+    if steps is not None:
+        total = flops * positions * steps
+        times = "; ".join(f"{_duration(total / rate / ranks)} at {text}" for text, rate in RATES.items())
+        model += [("compute, whole run", f"{_si(total)}FLOP"), ("time, whole run", times + (" a rank" if ranks > 1 else ""))]
+    sections |= _memory_sections(config, shape, ranks)
+    weights = 4 * shape.parameters
+    keep = f"{_bytes(3 * weights)} (weights and AdamW state); the newest {config.checkpoint.keep} are kept, every {config.checkpoint.every:,} steps"
+    sections["Disk"] = [("a checkpoint", keep), ("export", f"{_bytes(weights)} (fp32 safetensors)")]
+    return sections
+
+
+def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[str, Rows]:
+    """Memory of one device, a column for each kind of device that the settings leave open."""
+    asked = config.parallel.accelerator
+    kinds = [kind for kind in DEVICES if asked in ("auto", kind)]
+    columns: dict[str, dict[str, str]] = {}
+    for kind in kinds:
+        device, called = DEVICES[kind]
+        precision = config.trainer.precision
+        if precision == "auto":
+            precision = "bf16" if kind == "cuda" else "fp32"
+        limit = tokens_per_microbatch(config, kind)
+        share = -(-config.trainer.sequences_per_step // ranks)
+        sequences = min(max(1, limit // config.data.context), share)
+        parts = shape.memory(
+            device, precision, sequences * config.data.context, checkpointing=config.model.activation_checkpointing
+        )
+        columns[f"{called}, {precision}"] = {
+            "micro-batch": f"{sequences * config.data.context:,} tokens",
+            "micro-batches a step": f"{-(-share // sequences):,}",
+            **{part: _bytes(size) for part, size in parts.items()},
+            "together, about": _bytes(sum(parts.values())),
+        }
+    labels = list(dict.fromkeys(label for column in columns.values() for label in column))
+    width = max(16, *(len(title) for title in columns))
+    rows: Rows = [("", "".join(f"{title:>{width}}" for title in columns))]
+    for label in labels:
+        rows.append((label, "".join(f"{column.get(label, '-'):>{width}}" for column in columns.values())))
+    return {"Memory of one device (without its context and small temporaries)": rows}
+
+
+def _model(config: SFTConfig, ids: int | None) -> tuple[ModelShape | None, Rows]:
+    """The model's shape, if it can be known, and what to say of it."""
+    model = config.model
+    if model.path is None:
+        architecture, settings = str(model.architecture), dict(model.config)
+        rows = model.vocab_size or (None if ids is None else -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple)
+        source = f"new {architecture}"
+        key = "model.vocab_size"
+    else:
+        settings = _read_json(model.path, "config.json", "model.path") or {}
+        architecture, rows = str(settings.get("model_type", "")), settings.get("vocab_size")
+        if model.resize_embeddings and ids is not None and rows is not None and ids > rows:
+            rows = -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple
+        source, key = f"{model.path} ({architecture or 'not read before the run'})", f"model.path={model.path}: embedding rows"
+        if not settings:
+            return None, [("model", source), ("parameters", "known once the model is there")]
+    if rows is None:
+        return None, [("model", source), ("parameters", "known once the tokenizer is there, or with model.vocab_size")]
+    if ids is not None and ids > rows:
+        raise UserError(f"{key}={rows}: the tokenizer has {ids} ids; at least that many are needed")
+    shape = ModelShape.from_config(architecture, settings, rows)
+    if shape is None:
+        known = ", ".join(KNOWN_ARCHITECTURES)
+        return None, [("model", source), ("parameters", f"not estimated for this architecture (known: {known})")]
+    text = (
+        f"{source}: {shape.layers} layers, hidden {shape.hidden:,}, inner {shape.inner:,}, {shape.heads} heads"
+        f" ({shape.kv_heads} for keys and values), vocabulary {shape.vocab:,}, {'tied' if shape.tied else 'untied'}"
+    )
+    counts = f"{_count(shape.parameters)}: {_count(shape.body)} in the body, {_count(shape.embeddings)} in embedding and head"
+    return shape, [("model", text), ("parameters", counts)]
+
+
+def _tokenizer_ids(path: str) -> int | None:
+    """Number of ids of a tokenizer on the disk; None where there is none (yet)."""
+    backend = _read_json(path, "tokenizer.json", "tokenizer.path")
+    if backend is None or "vocab" not in backend.get("model", {}):
+        return None
+    vocab = backend["model"]["vocab"]
+    ids = set(vocab.values()) if isinstance(vocab, dict) else set(range(len(vocab)))
+    return len(ids | {token["id"] for token in backend.get("added_tokens", [])})
+
+
+def _read_json(folder: str, name: str, key: str) -> dict[str, Any] | None:
+    if folder.startswith(HUB_PREFIX):
+        return None
+    file = Path(folder).expanduser() / name
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{key}={folder}: {name} cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, Mapping):
+        raise UserError(f"{key}={folder}: {name} holds no JSON object")
+    return dict(content)
+
+
+def _source_row(name: str, path: str, more: str = "") -> tuple[str, str]:
+    """A data source and how much of it lies there."""
+    found = Path(path).expanduser()
+    if path.startswith(HUB_PREFIX):
+        size = "from the hub"
+    elif found.is_file():
+        size = _bytes(found.stat().st_size)
+    elif found.is_dir():
+        files = [file for file in found.rglob("*") if file.is_file()]
+        size = f"{len(files):,} files, {_bytes(sum(file.stat().st_size for file in files))}"
+    else:
+        size = "NOT THERE YET"
+    return name, f"{path} ({', '.join(filter(None, [size, more]))})"
+
+
+def _count(number: int) -> str:
+    for size, suffix in ((10**9, "B"), (10**6, "M")):
+        if number >= size:
+            return f"{number / size:.2f}{suffix}"
+    return f"{number:,}"
+
+
+def _si(number: float) -> str:
+    for factor, prefix in ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.3g} {prefix}"
+    return f"{number:.3g} "
+
+
+def _bytes(number: float) -> str:
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}" if number < 999.5 * factor else f"{number / factor:.0f} {unit}"
+    return f"{number:.0f} bytes"
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}" if seconds < 100 * length else f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
