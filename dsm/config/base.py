@@ -11,6 +11,6 @@ Count = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class Schema(BaseModel):
-    """One group of settings. Unknown keys, wrong types and NaN are errors; an integer passes where a float is asked for."""
+    """One group of settings: unknown keys, wrong types, NaN and infinity are errors; an integer passes for a float."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from dsm.config.run import RunConfig, SFTConfig
 from dsm.errors import UserError
 
 HUB_PREFIX = "hub:"
+_HUB_NAME = re.compile(r"hub:[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
+_DATA = "a data file, a folder of them, or hub:org/name"
+_MODEL = ("config.json",)
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def check_paths(config: RunConfig) -> None:
@@ -18,23 +23,38 @@ def check_paths(config: RunConfig) -> None:
     """
     sources = dict(config.data.sources) if hasattr(config, "data") else {}
     for name, source in sources.items():
-        _check(f"data.sources.{name}.path", source.path, "a data file, a folder of them, or hub:org/name")
+        _check(f"data.sources.{name}.path", source.path, _DATA)
     if isinstance(config, SFTConfig):
         for name, source in config.data.validation.sources.items():
-            _check(f"data.validation.sources.{name}.path", source.path, "a data file, a folder of them, or hub:org/name")
+            _check(f"data.validation.sources.{name}.path", source.path, _DATA)
         if config.model.path is not None:
-            _check("model.path", config.model.path, "a Hugging Face folder, or hub:org/name", folder=True)
+            _check("model.path", config.model.path, "a Hugging Face folder, or hub:org/name", _MODEL)
         if config.tokenizer.path is not None:
-            _check("tokenizer.path", config.tokenizer.path, "a tokenizer's folder, or hub:org/name", folder=True)
-    if config.resume not in ("auto", "never") and not Path(config.resume).exists():
-        raise UserError(f"resume={config.resume}: no such file or folder; allowed: auto, never, a checkpoint or a run's folder")
+            _check("tokenizer.path", config.tokenizer.path, "a tokenizer's folder, or hub:org/name", _TOKENIZER)
+    if config.resume not in ("auto", "never"):
+        _check_resume(config.resume)
 
 
-def _check(key: str, path: str, wanted: str, *, folder: bool = False) -> None:
+def _check(key: str, path: str, wanted: str, one_of: tuple[str, ...] = ()) -> None:
+    """A file or folder that is there, or a hub id; with `one_of`, a folder that holds one of these files."""
     if path.startswith(HUB_PREFIX):
+        if not _HUB_NAME.fullmatch(path):
+            raise UserError(f"{key}={path}: no name of a repository; give {wanted}")
         return
     found = Path(path).expanduser()
     if not found.exists():
         raise UserError(f"{key}={path}: no such file or folder; give {wanted}")
-    if folder and not found.is_dir():
+    if one_of and not found.is_dir():
         raise UserError(f"{key}={path}: not a folder; give {wanted}")
+    if one_of and not any((found / name).is_file() for name in one_of):
+        raise UserError(f"{key}={path}: no {one_of[0]} in it; give {wanted}")
+
+
+def _check_resume(resume: str) -> None:
+    path, wanted = Path(resume), "allowed: auto, never, a checkpoint (step-*.ckpt) or a run's folder"
+    if not path.exists():
+        raise UserError(f"resume={resume}: no such file or folder; {wanted}")
+    if path.is_file() and path.suffix != ".ckpt":
+        raise UserError(f"resume={resume}: not a checkpoint; {wanted}")
+    if path.is_dir() and not any(path.glob("step-*.ckpt")) and not any(path.glob("checkpoints/step-*.ckpt")):
+        raise UserError(f"resume={resume}: no checkpoint there; {wanted}")

@@ -1,7 +1,7 @@
 """From a command line to a checked configuration, or to one line that says what is wrong.
 
-Hydra composes, pydantic checks. Every `key=value` that names no group is handed to Hydra as "add or override", so that a
-misspelt key reaches the schema, which knows the right ones, and so that new sources need no `+`.
+Hydra composes, pydantic checks. Every `key=value` that names no group is handed to Hydra as "add or override", so that
+a misspelt key reaches the schema, which knows the right ones, and so that new sources need no `+`.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def open_overrides(overrides: Sequence[Override], base: DictConfig | None = None
     opened = []
     for override in overrides:
         line, key = str(override.input_line), override.key_or_group
+        if key in known and override.value() is None:
+            continue  # experiment=null: none, as if it were not there
         if override.is_hydra_override() or override.is_delete():
             opened.append(line)
         elif key in known or (base is not None and OmegaConf.select(base, key) is not None):
@@ -175,8 +177,8 @@ def refuse_hydra_settings(settings: Sequence[str]) -> None:
 def refuse_unknown_groups(overrides: Sequence[Override]) -> None:
     """A stage left out, a group that does not exist, an option that a group does not have."""
     known = groups()
-    keys = [override.key_or_group for override in overrides]
-    if "stage" not in keys and "experiment" not in keys:
+    given = {override.key_or_group for override in overrides if override.value() is not None}
+    if not given & {"stage", "experiment"}:
         raise UserError(f"stage: must be given (stage=NAME); one of {', '.join(known['stage'])}")
     for override in overrides:
         key = override.key_or_group

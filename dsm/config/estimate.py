@@ -99,8 +99,8 @@ class ModelShape:
     def activation_bytes(self, device: str, precision: str) -> int:
         """What autograd keeps of one token in one layer, in bytes.
 
-        Per layer: both norms keep their input and its normalised form, every linear map its input (under autocast a bf16
-        copy for each map), attention its queries, keys, values and output, SiLU and the product their operands. With
+        Both norms keep their input and its normalised form, every linear map its input (under autocast a bf16 copy for
+        each map), attention its queries, keys, values and output, SiLU and the product their operands. With
         H, I, A, K = hidden, inner, heads x head_dim, kv heads x head_dim:
 
             fp32            4 (6 H + 3 A + 2 K + 4 I)
@@ -114,7 +114,7 @@ class ModelShape:
         return 26 * self.hidden + attention + 8 * self.inner
 
     def memory(self, device: str, precision: str, tokens: int, *, checkpointing: bool) -> dict[str, int]:
-        """Bytes on one device that holds the whole model while a micro-batch of `tokens` is computed, by what they are for.
+        """Bytes on a device that holds the whole model and computes a micro-batch of `tokens`, by what they are for.
 
         Left out, for they depend on the machine: the CUDA context, fragmentation, temporary buffers of a few layers.
         """

@@ -37,9 +37,8 @@ def validation_problem(error: ValidationError, values: dict[str, Any], overrides
     kind, message, value = problem["type"], problem["msg"], problem["input"]
     path = _real_path(problem["loc"], values, kind)
     key = ".".join(map(str, path))
-    schema = STAGES[values["stage"]][0]
     if kind == "extra_forbidden":
-        return _unknown_key(path, value, schema, values, overrides)
+        return _unknown_key(path, value, values, overrides)
     if kind == "missing":
         text = f"{key}: must be given"
     elif kind == "value_error":
@@ -54,7 +53,7 @@ def validation_problem(error: ValidationError, values: dict[str, Any], overrides
         text = f"{key}.{tag}={shown(given)}: must be one of {allowed}{closest(str(given or ''), allowed.split(', '))}"
     elif kind in ("model_type", "model_attributes_type"):
         text = f"{_given(key, value, overrides)}: must be a group of settings"
-        if allowed_keys := _keys_at(schema, path, values):
+        if allowed_keys := _keys_at(STAGES[values["stage"]][0], path, values):
             text += f": {', '.join(allowed_keys)}"
     else:
         for pattern, short in _SHORTER:
@@ -65,28 +64,26 @@ def validation_problem(error: ValidationError, values: dict[str, Any], overrides
     return text
 
 
-def _unknown_key(
-    path: tuple[int | str, ...], value: Any, schema: type[BaseModel], values: dict[str, Any], overrides: Sequence[Override]
-) -> str:
-    last, parent = str(path[-1]), ".".join(map(str, path[:-1]))
-    allowed = _keys_at(schema, path[:-1], values)
-    key = ".".join(map(str, path))
+def _unknown_key(path: tuple[int | str, ...], value: Any, values: dict[str, Any], overrides: Sequence[Override]) -> str:
+    stage, last, parent = values["stage"], str(path[-1]), ".".join(map(str, path[:-1]))
+    keys = _keys_at(STAGES[stage][0], path[:-1], values)
+    allowed, key = ", ".join(keys), ".".join(map(str, path))
     typed = [override.key_or_group for override in overrides]
     chosen = next((override for override in overrides if override.key_or_group == path[0] and parent), None)
     if chosen is not None and key not in typed:
-        return f"{chosen.input_line}: not for stage={values['stage']}, whose {path[0]} has no {last}; it takes {', '.join(allowed)}"
-    while isinstance(value, Mapping) and len(value) == 1:  # show the key that was typed, not the group it would have made
+        return f"{chosen.input_line}: not for stage={stage}, whose {path[0]} has no {last}; it takes {allowed}"
+    while isinstance(value, Mapping) and len(value) == 1:  # the key that was typed, not the group it would have made
         inner, value = next(iter(value.items()))
         key = f"{key}.{inner}"
     given = _given(key, value, overrides)
-    where = parent or f"stage={values['stage']}"
+    where = parent or f"stage={stage}"
     others = [] if parent else [f"stage={name}" for name, (other, _) in STAGES.items() if last in other.model_fields]
     if others:
-        return f"{given}: {where} has no {last} ({', '.join(others)} has); it takes {', '.join(allowed)}"
+        return f"{given}: {where} has no {last} ({', '.join(others)} has); it takes {allowed}"
     # A misspelt group is known by its option: 'modle=tiny' means model, not mode.
-    fitting = [name for name in allowed if not parent and str(value) in groups().get(name, [])]
-    near = closest(last, fitting) or closest(last, allowed)
-    return f"{given}: unknown key{near}; {where} takes {', '.join(allowed)}"
+    fitting = [name for name in keys if not parent and str(value) in groups().get(name, [])]
+    near = closest(last, fitting) or closest(last, keys)
+    return f"{given}: unknown key{near}; {where} takes {allowed}"
 
 
 def hydra_problem(error: Exception, overrides: Sequence[Override]) -> str:
@@ -99,7 +96,10 @@ def hydra_problem(error: Exception, overrides: Sequence[Override]) -> str:
             if override.is_hydra_override():
                 return f"{line}: Hydra has no such setting ('dsm --cfg hydra stage=NAME' shows those it has)"
             return f"{line}: {_foreign_group(key, overrides)}"
-        if option and option in lines[0]:
+        if option and f"In {option}: Could not override" in lines[0]:
+            group = lines[0].split("Could not override '")[1].split("'")[0]
+            return f"{line}: brings {group}=...; {_foreign_group(group, overrides)}"
+        if option and f"Could not find {option}" in lines[0]:
             options = lines[2 : lines.index("Config search path:")] if "Config search path:" in lines else lines[2:]
             return f"{line}: must be one of {', '.join(options)}{closest(str(override.value()), options)}"
         if f"'{key}'" in lines[0] and override.is_delete():
@@ -134,8 +134,10 @@ def _typed(value: Any) -> str:
 
 def _given(key: str, value: Any, overrides: Iterable[Override]) -> str:
     """'key=value', the value as typed where it was typed."""
-    typed = [override.get_value_string() for override in overrides if override.key_or_group == key and not override.is_delete()]
-    return f"{key}={shown(typed[-1] if typed else value)}"
+    for override in overrides:
+        if override.key_or_group == key and not override.is_delete():
+            value = override.get_value_string()
+    return f"{key}={shown(value)}"
 
 
 def _real_path(location: tuple[int | str, ...], values: Any, kind: str) -> tuple[int | str, ...]:
@@ -148,7 +150,7 @@ def _real_path(location: tuple[int | str, ...], values: Any, kind: str) -> tuple
             continue  # a union's tag, not a key
         path.append(part)
         if isinstance(node, dict):
-            node = node.get(part)  # type: ignore[call-overload]
+            node = node.get(part)
         elif isinstance(node, list) and isinstance(part, int):
             node = node[part]
     return tuple(path)
@@ -165,10 +167,14 @@ def _keys_at(schema: Any, path: Sequence[int | str], values: Any) -> list[str]:
             if part in option.model_fields:
                 fields += _models_in(option.model_fields[str(part)].annotation)
         if isinstance(node, dict) and "name" in node:
-            tagged = [m for m in fields if "name" in m.model_fields and node["name"] in get_args(m.model_fields["name"].annotation)]
-            fields = tagged or fields
+            fields = [field for field in fields if node["name"] in _tags(field)] or fields
         options = fields or options  # a name of the user's own, as of a source: the schema stays
     return [key for option in options for key in option.model_fields]
+
+
+def _tags(schema: type[BaseModel]) -> tuple[Any, ...]:
+    """The values of `name` that tell a union's member apart."""
+    return get_args(schema.model_fields["name"].annotation) if "name" in schema.model_fields else ()
 
 
 def _models_in(annotation: Any) -> list[Any]:

@@ -28,25 +28,22 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
-def stage_summaries() -> dict[str, str]:
-    """Every stage and the first comment of its file."""
-    summaries = {}
-    for name in groups()["stage"]:
-        comments = [
-            line[2:]
-            for line in (conf_dir() / "stage" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-            if line.startswith("# ") and "@package" not in line
-        ]
-        summaries[name] = comments[0] if comments else ""
-    return summaries
+def summaries(group: str) -> dict[str, str]:
+    """Every option of a group and the first comment of its file."""
+    found = {}
+    for option in groups()[group]:
+        lines = (conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+        found[option] = next((line[2:] for line in lines if line.startswith("# ") and "@package" not in line), "")
+    return found
 
 
 def stage_groups(stage: str) -> list[str]:
     """The groups that a stage brings."""
-    import yaml
+    from omegaconf import OmegaConf  # --help does without
 
-    defaults = yaml.safe_load((conf_dir() / "stage" / f"{stage}.yaml").read_text(encoding="utf-8"))["defaults"]
-    return [group.lstrip("/") for entry in defaults if isinstance(entry, dict) for group in entry]
+    settings = OmegaConf.to_object(OmegaConf.load(conf_dir() / "stage" / f"{stage}.yaml"))
+    assert isinstance(settings, dict)
+    return [group.lstrip("/") for entry in settings["defaults"] if isinstance(entry, dict) for group in entry]
 
 
 def closest(word: str, allowed: Iterable[str]) -> str:

@@ -27,10 +27,11 @@ class ModelConfig(Schema):
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
         if (self.path is None) == (self.architecture is None):
-            given = "neither is" if self.path is None else "both are"
+            if self.path is None:
+                raise ValueError("path=null: must be given (a folder or hub:org/name), or architecture for new weights")
             raise ValueError(
-                f"path={self.path or 'null'}, architecture={self.architecture or 'null'}: {given} given;"
-                " exactly one is allowed (path: trained weights; architecture: new ones)"
+                f"path={self.path}, architecture={self.architecture}: exactly one is allowed; model=pretrained"
+                " takes trained weights from path"
             )
         if self.path is not None and (self.config or self.vocab_size is not None):
             key = "config" if self.config else "vocab_size"

@@ -1,4 +1,4 @@
-"""`mode=plan`: what a run would do and cost, from the settings and from what lies on the disk. No torch, no weights, no data.
+"""`mode=plan`: what a run would do and cost, by its settings and what lies on the disk; no torch, no weights, no data.
 
 Numbers that only the data can tell (steps when the budget is in epochs, how full sequences get) are named as such.
 """
@@ -30,11 +30,11 @@ def plan_text(config: RunConfig) -> str:
     """The plan of a run as aligned lines.
 
     Raises:
-        UserError: what lies on the disk contradicts the settings (too small a vocabulary, a configuration that is no JSON).
+        UserError: what lies on the disk contradicts the settings (too small a vocabulary), or is no JSON.
     """
     sections: dict[str, Rows] = {f"Plan of stage={config.stage}": _folder_rows(config)}
     if isinstance(config, TokenizerConfig):
-        sections["Data"] = [_source_row(name, source.path) for name, source in config.data.sources.items()]
+        sections["Data"] = [_source_row(f"source {name}", source.path) for name, source in config.data.sources.items()]
         limit = config.data.max_bytes
         sections["Data"].append(("read", "all of it" if limit is None else f"the first {_bytes(limit)} of text"))
         learnt = config.tokenizer
@@ -70,7 +70,8 @@ def _sft_sections(config: SFTConfig) -> dict[str, Rows]:
 
     rows: Rows = []
     for name, source in data.sources.items():
-        rows.append(_source_row(name, source.path, f"{source.weight:g} passes an epoch"))
+        passes = "" if source.weight == 1 else f"{source.weight:g} passes an epoch"
+        rows.append(_source_row(f"source {name}", source.path, passes))
     rows += [_source_row(f"held out, {name}", source.path) for name, source in data.validation.sources.items()]
     if not data.validation.sources:
         share = f"{data.validation.fraction:.1%} of the questions, at most {data.validation.max_examples:,} examples"
@@ -81,35 +82,49 @@ def _sft_sections(config: SFTConfig) -> dict[str, Rows]:
 
     positions = budget.sequences_per_step * data.context
     steps = budget.steps or (math.ceil(budget.tokens / positions) if budget.tokens else None)
-    rows = [("a step", f"{budget.sequences_per_step:,} packed sequences of up to {data.context:,} tokens = {positions:,} tokens")]
-    if ranks > 1:
-        rows.append(("ranks", f"{ranks}, each with up to {-(-budget.sequences_per_step // ranks):,} of a step's sequences"))
-    if steps is None:
-        rows.append(("steps", f"follow from the data: {budget.epochs:g} epochs"))
-        rows.append(("learning rate", f"{config.scheduler.name}, peak {config.optim.lr:g}, warm-up {config.scheduler.warmup_steps:,} steps"))
-    else:
-        rows.append(("steps", f"{steps:,}: {steps * budget.sequences_per_step:,} sequences, at most {steps * positions:,} tokens"))
-        points = milestones(config.scheduler, config.optim.lr, steps)
-        rates = ", ".join(f"{rate:.3g} at step {step:,}" for step, rate in points)
-        rows.append(("learning rate", f"{config.scheduler.name}: {rates}"))
-    rows.append(("loss", f"normalised by {config.loss.normalisation}"))
-    sections["Steps"] = rows
+    sections["Steps"] = _step_rows(config, steps, positions, ranks)
 
     sections["Model"] = model
     if shape is None:
         return sections
     flops = shape.flops_per_token((data.context + 1) / 2)
-    longest = f"documents as long as the context; {_si(shape.flops_per_token(1))}FLOP if very short"
-    model.append(("compute", f"{_si(flops)}FLOP a token at most ({longest}), {_si(flops * positions)}FLOP a step"))
+    shortest = f"{_si(shape.flops_per_token(1))}FLOP for the shortest documents"
+    model.append(("compute", f"{_si(flops)}FLOP a token where documents fill the context, {shortest}"))
     if steps is not None:
         total = flops * positions * steps
         times = "; ".join(f"{_duration(total / rate / ranks)} at {text}" for text, rate in RATES.items())
-        model += [("compute, whole run", f"{_si(total)}FLOP"), ("time, whole run", times + (" a rank" if ranks > 1 else ""))]
+        model.append(("", f"{_si(total)}FLOP in all, at most"))
+        model.append(("time, at most", f"{times}{' a rank' if ranks > 1 else ''}"))
     sections |= _memory_sections(config, shape, ranks)
-    weights = 4 * shape.parameters
-    keep = f"{_bytes(3 * weights)} (weights and AdamW state); the newest {config.checkpoint.keep} are kept, every {config.checkpoint.every:,} steps"
-    sections["Disk"] = [("a checkpoint", keep), ("export", f"{_bytes(weights)} (fp32 safetensors)")]
+    weights, kept = 4 * shape.parameters, config.checkpoint
+    sections["Disk"] = [
+        (
+            "a checkpoint",
+            f"{_bytes(3 * weights)}: weights, AdamW state; every {kept.every:,} steps, {kept.keep} are kept",
+        ),
+        ("export", f"{_bytes(weights)}: fp32 safetensors"),
+    ]
     return sections
+
+
+def _step_rows(config: SFTConfig, steps: int | None, positions: int, ranks: int) -> Rows:
+    budget, schedule, peak = config.trainer, config.scheduler, config.optim.lr
+    count = budget.sequences_per_step
+    rows: Rows = [("a step", f"{count:,} packed sequences x {config.data.context:,} = {positions:,} tokens at most")]
+    if ranks > 1:
+        rows.append(("ranks", f"{ranks}, each with {-(-count // ranks):,} of a step's sequences at most"))
+    if steps is None:
+        rows.append(("steps", f"follow from the data: {budget.epochs:g} epochs"))
+        rates = f"peak {peak:g}, warm-up {schedule.warmup_steps:,} steps"
+    else:
+        rows.append(("steps", f"{steps:,}: {steps * count:,} sequences, {steps * positions:,} tokens at most"))
+        points = milestones(schedule, peak, steps)
+        rates = ", ".join(f"{rate:.3g} at step {step:,}" for step, rate in points)
+        if len({rate for _, rate in points}) == 1:
+            rates = f"{peak:g} throughout"
+    rows.append(("learning rate", f"{schedule.name}, {rates}"))
+    rows.append(("loss", f"normalised by {config.loss.normalisation}"))
+    return rows
 
 
 def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[str, Rows]:
@@ -145,21 +160,20 @@ def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[s
 def _model(config: SFTConfig, ids: int | None) -> tuple[ModelShape | None, Rows]:
     """The model's shape, if it can be known, and what to say of it."""
     model = config.model
+    padded = None if ids is None else -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple
     if model.path is None:
         architecture, settings = str(model.architecture), dict(model.config)
-        rows = model.vocab_size or (None if ids is None else -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple)
-        source = f"new {architecture}"
-        key = "model.vocab_size"
+        rows, key, source = model.vocab_size or padded, "model.vocab_size", f"new {architecture}"
+        missing = "known once the tokenizer is there, or with model.vocab_size"
     else:
         settings = _read_json(model.path, "config.json", "model.path") or {}
         architecture, rows = str(settings.get("model_type", "")), settings.get("vocab_size")
         if model.resize_embeddings and ids is not None and rows is not None and ids > rows:
-            rows = -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple
-        source, key = f"{model.path} ({architecture or 'not read before the run'})", f"model.path={model.path}: embedding rows"
-        if not settings:
-            return None, [("model", source), ("parameters", "known once the model is there")]
+            rows = padded
+        key, source = f"model.path={model.path}: vocab_size", f"{model.path} {architecture}".rstrip()
+        missing = "known once the model is there"
     if rows is None:
-        return None, [("model", source), ("parameters", "known once the tokenizer is there, or with model.vocab_size")]
+        return None, [("model", source), ("parameters", missing)]
     if ids is not None and ids > rows:
         raise UserError(f"{key}={rows}: the tokenizer has {ids} ids; at least that many are needed")
     shape = ModelShape.from_config(architecture, settings, rows)
@@ -170,8 +184,8 @@ def _model(config: SFTConfig, ids: int | None) -> tuple[ModelShape | None, Rows]
         f"{source}: {shape.layers} layers, hidden {shape.hidden:,}, inner {shape.inner:,}, {shape.heads} heads"
         f" ({shape.kv_heads} for keys and values), vocabulary {shape.vocab:,}, {'tied' if shape.tied else 'untied'}"
     )
-    counts = f"{_count(shape.parameters)}: {_count(shape.body)} in the body, {_count(shape.embeddings)} in embedding and head"
-    return shape, [("model", text), ("parameters", counts)]
+    counts = [_count(number) for number in (shape.parameters, shape.body, shape.embeddings)]
+    return shape, [("model", text), ("parameters", "{}: {} in the body, {} in embedding and head".format(*counts))]
 
 
 def _tokenizer_ids(path: str) -> int | None:
@@ -222,7 +236,9 @@ def _count(number: int) -> str:
 
 
 def _si(number: float) -> str:
-    for factor, prefix in ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """Three digits and a prefix, to stand before a unit."""
+    for power, prefix in enumerate("YZEPTGMk"):
+        factor = 1000.0 ** (8 - power)
         if number >= factor:
             return f"{number / factor:.3g} {prefix}"
     return f"{number:.3g} "

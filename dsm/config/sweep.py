@@ -1,7 +1,7 @@
 """`-m`: Hydra's sweepers and launchers around the check and the run of one stage.
 
-Every run has the folder that its settings give it, as if it had been started alone, so a sweep that is started again passes
-over what is finished. The sweep's own folder holds Hydra's record of it and one result a run.
+Every run has the folder that its settings give it, as if it had been started alone, so a sweep that is started again
+passes over what is finished. The sweep's own folder holds Hydra's record of it and one result a run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -47,6 +48,10 @@ class Outcome:
 class _EndedError(BaseException):
     """Carries an error past Hydra, which would start the next run after any other exception."""
 
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
 
 def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, Any]]) -> None:
     """Run every combination (or what the sweeper asks for) and print a table of results, the best first.
@@ -56,32 +61,39 @@ def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, An
         stage: plans or runs one configuration; returns its metrics, none for a plan.
 
     Raises:
-        UserError: a combination is wrong, found before the first run where that is possible; or a run failed, which ends
-            the sweep. A run whose numbers are not finite does not: it counts as the worst.
+        UserError: a combination is wrong, found before the first run where that is possible; or a run failed, which
+            ends the sweep. A run whose numbers are not finite does not: it counts as the worst.
     """
     overrides = parse(settings)
+    for override in overrides:
+        if override.key_or_group == "hydra.sweep.dir":
+            raise UserError(f"{override.input_line}: sweeps lie under paths.runs/sweeps; set paths.runs")
     first = _check_combinations(overrides)
     keep = first.mode == "run" and os.environ.get("RANK", "0") == "0"  # plans and other ranks leave nothing
-    chosen = [line for line in settings if line.partition("=")[0] in groups() and "," not in line]
-    opened = open_overrides(overrides, compose_raw(chosen) if chosen else None)
+    folder = f"{first.paths.runs}/sweeps/{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    opened = open_overrides(overrides, _groups_alone(overrides))
     with ExitStack() as stack:
         hydra = stack.enter_context(hydra_app(overrides))
-        composed = hydra.compose_config("config", opened, RunMode.MULTIRUN, with_log_configuration=False)
-        sweeper, folder = composed.hydra.sweeper, str(composed.hydra.sweep.dir)
+        sweeper = hydra.compose_config("config", opened, RunMode.MULTIRUN, with_log_configuration=False).hydra.sweeper
         maximise = _direction(sweeper) == "maximize"
         if not keep:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-        # Settled here, for its name holds the time of day.
-        opened = [line for line in opened if not line.startswith("hydra.sweep.dir=")]
         opened += [f"hydra.sweep.dir='{folder}'", *_sweeper_settings(sweeper, overrides, first.seed)]
         try:
             hydra.multirun("config", _job(stage, maximise), opened)
         except _EndedError as ended:
-            assert ended.__cause__ is not None
-            raise ended.__cause__ from None
+            raise ended.error from None
         finally:
-            if keep:
-                print(outcome_table(_outcomes(Path(folder)), maximise))
+            if keep and (outcomes := _outcomes(Path(folder))):
+                print(outcome_table(outcomes, maximise))
+
+
+def _groups_alone(overrides: Sequence[Override]) -> DictConfig | None:
+    """The composition of the chosen groups; None where groups are swept and each run has another."""
+    chosen = [override for override in overrides if override.key_or_group in groups()]
+    if any(override.is_sweep_override() for override in chosen):
+        return None
+    return compose_raw([str(override.input_line) for override in chosen])
 
 
 def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callable[[DictConfig], float]:
@@ -101,8 +113,8 @@ def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callab
             if config.mode == "plan":
                 return 0.0
             value = _metric(metrics, config.sweep_metric)
-        except (UserError, StoppedError) as error:
-            raise _EndedError from error
+        except (UserError, StoppedError, BrokenPipeError) as error:
+            raise _EndedError(error) from error
         value = worst if math.isnan(value) else value
         outcome = Outcome(settings, config.sweep_metric, value, str(metrics.get("export", "")))
         atomic_write_text(Path(hydra.sweep.dir) / f"{hydra.job.num}.json", json.dumps(asdict(outcome), indent=2) + "\n")
@@ -160,7 +172,7 @@ def _direction(sweeper: DictConfig) -> str:
 
 
 def _sweeper_settings(sweeper: DictConfig, overrides: Sequence[Override], seed: int) -> list[str]:
-    """Optuna's draws follow the run's seed (so that all ranks draw alike, and again), each sees all results before it."""
+    """Optuna draws by the run's seed, so all ranks draw alike, and again; each draw knows all results before it."""
     if "sampler" not in sweeper:
         return []
     import optuna
@@ -181,8 +193,6 @@ def _outcomes(folder: Path) -> list[Outcome]:
 
 def outcome_table(outcomes: Sequence[Outcome], maximise: bool = False) -> str:
     """Runs with the settings that tell them apart, the best value of the metric first."""
-    if not outcomes:
-        return "no run of the sweep has finished"
     shared = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()
     ranked = sorted(outcomes, key=lambda outcome: (-outcome.value if maximise else outcome.value, outcome.settings))
     rows = [(outcomes[0].metric, "settings", "export")]

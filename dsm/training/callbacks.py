@@ -21,7 +21,7 @@ from dsm.data.batch import MicroBatch
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.training.launch import World
-from dsm.training.loggers import JsonlLogger
+from dsm.training.loggers import JsonlLogger, rewind
 from dsm.training.step import UpdateModule
 from dsm.training.throughput import memory_gb, peak_flops
 
@@ -52,9 +52,11 @@ class Metrics(Callback):
         assert isinstance(pl_module, UpdateModule)
         for logger in trainer.loggers:
             if isinstance(logger, JsonlLogger):
-                logger.rewind(pl_module.progress.step)
+                rewind(logger.path, pl_module.progress.step)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Start the clock."""
         self._began = time.perf_counter()
 
@@ -70,7 +72,10 @@ class Metrics(Callback):
         if not report.applied:
             log.warning(
                 "step %d skipped: loss %s, gradient norm %s (%d so far)",
-                progress.step, report.loss, report.grad_norm, progress.skipped,
+                progress.step,
+                report.loss,
+                report.grad_norm,
+                progress.skipped,
             )
         last = progress.step == pl_module.settings.total_steps
         if progress.step % self.every and not last and report.applied:
@@ -136,7 +141,9 @@ class Validation(Callback):
             self.last_step = step
             metrics = self.measure(pl_module)
             emit(trainer, metrics, step)
-            log.info("step %d, %s", step, ", ".join(f"{key.replace('/', ' ')} {value:.4f}" for key, value in metrics.items()))
+            log.info(
+                "step %d, %s", step, ", ".join(f"{key.replace('/', ' ')} {value:.4f}" for key, value in metrics.items())
+            )
 
     @torch.no_grad()
     def measure(self, module: UpdateModule) -> dict[str, float]:
@@ -172,13 +179,24 @@ class Samples(Callback):
     """Answers to a few held-out questions while the model learns, for a person to read along (samples.jsonl and W&B)."""
 
     def __init__(
-        self, config: SamplesConfig, prompts: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase, file: Path, world: World
+        self,
+        config: SamplesConfig,
+        prompts: Sequence[list[int]],
+        tokenizer: PreTrainedTokenizerBase,
+        file: Path,
+        world: World,
     ) -> None:
         self.config = config
         self.prompts = prompts
         self.tokenizer = tokenizer
         self.file = file
         self.world = world
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the samples of steps that are about to be made again."""
+        assert isinstance(pl_module, UpdateModule)
+        if self.world.first:
+            rewind(self.file, pl_module.progress.step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -231,7 +249,11 @@ class ProgressLine(Callback):
         self._told = self._began
         if sys.stderr.isatty():
             self._bar = tqdm(
-                total=pl_module.settings.total_steps, initial=self._first_step, unit="step", dynamic_ncols=True, leave=True
+                total=pl_module.settings.total_steps,
+                initial=self._first_step,
+                unit="step",
+                dynamic_ncols=True,
+                leave=True,
             )
 
     def on_train_batch_end(

@@ -42,15 +42,10 @@ class JsonlLogger(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The run's config.yaml has them."""
 
-    def rewind(self, step: int) -> None:
-        """Forget what came after `step`: those steps are about to be made again."""
-        lines = [line for line in self._lines() if line["step"] <= step]
-        atomic_write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
-
     def last(self) -> dict[str, Any]:
         """The newest value of every metric."""
         newest: dict[str, Any] = {}
-        for line in self._lines():
+        for line in read_lines(self.path):
             newest |= line
         return newest
 
@@ -58,7 +53,7 @@ class JsonlLogger(Logger):
         """Write the table."""
         if not self.csv:
             return
-        lines = self._lines()
+        lines = read_lines(self.path)
         columns = list(dict.fromkeys(key for line in lines for key in line))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns)
@@ -66,16 +61,23 @@ class JsonlLogger(Logger):
         writer.writerows(lines)
         atomic_write_text(self.path.with_suffix(".csv"), text.getvalue())
 
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.is_file():
-            return []
-        lines = []
-        for line in self.path.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:  # the process was killed while it wrote its last line
-                continue
-        return lines
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file; a last one that was being written when the process was killed does not count."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def rewind(file: Path, step: int) -> None:
+    """Drop the lines that a run which stands at `step` is about to write again; at step 0 it has written none."""
+    if file.is_file():
+        kept = [line for line in read_lines(file) if line["step"] <= step and step > 0]
+        atomic_write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
 
 def build_loggers(config: LoggerConfig, folder: Path, name: str, settings: dict[str, Any]) -> list[Logger]:

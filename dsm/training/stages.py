@@ -80,7 +80,9 @@ def train_tokenizer(config: TokenizerConfig) -> dict[str, Any]:
             tokenizers.save_tokenizer(tokenizer, folder)
         report = tokenizers.tokenizer_report(tokenizer, islice(read_texts(config.data), 2000))
         final = {f"tokenizer/{key}": value for key, value in report.items()} | {"export": str(here.run.export)}
-        log.info("tokenizer: %s ids, %.2f bytes a token, in %s", len(tokenizer), report["bytes_per_token"], here.run.export)
+        log.info(
+            "tokenizer: %s ids, %.2f bytes a token, in %s", len(tokenizer), report["bytes_per_token"], here.run.export
+        )
         atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
         return final
 
@@ -118,7 +120,9 @@ def _instructions(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, here: S
         steps = budget.steps or math.ceil((budget.tokens or 0) / (budget.sequences_per_step * data.context))
         sequences = steps * budget.sequences_per_step
     limit = tokens_per_microbatch(config, accelerator(config.parallel))
-    stream = StepStream(train, order, budget.sequences_per_step, sequences, limit, rank=world.rank, world_size=world.size)
+    stream = StepStream(
+        train, order, budget.sequences_per_step, sequences, limit, rank=world.rank, world_size=world.size
+    )
 
     facts |= {f"data.{key}": str(getattr(data, key)) for key in ("context", "packing", "too_long")}
     facts |= {
@@ -139,7 +143,9 @@ def _instructions(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, here: S
         "packing": f"{data.packing}: {len(train):,} examples in {len(first_epoch):,} sequences an epoch, {fill:.2%} full",
     }
     if long:
-        about["too long"] = f"{long['too_long']:,} over {data.context} tokens ({data.too_long}), {long['left_out']:,} left out"
+        about["too long"] = (
+            f"{long['too_long']:,} over {data.context} tokens ({data.too_long}), {long['left_out']:,} left out"
+        )
     for name, text in about.items():
         log.info("data, %s: %s", name, text)
     if world.first and rejected.stat().st_size:

@@ -3,9 +3,10 @@
     grad J = (1 / N) sum over tokens of  w_t * d objective_t
 
 A batch holds all micro-batches of an optimiser step. N is counted over all of them and all ranks before the first
-backward pass, so neither the split into micro-batches nor the number of ranks changes the gradient. Gradients synchronise
-once, on the last micro-batch. A method is the one function `objective`: (log-probabilities, entropy, micro-batch) -> one
-number a token; its gradient with respect to the log-probabilities is the paper's gradient coefficient.
+backward pass, so neither the split into micro-batches nor the number of ranks changes the gradient. Gradients
+synchronise once, on the last micro-batch. A method is the one function `objective`: (log-probabilities, entropy,
+micro-batch) -> one number a token; its gradient with respect to the log-probabilities is the paper's gradient
+coefficient.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class UpdateModule(pl.LightningModule):
         return nullcontext()
 
     def forward_microbatch(self, batch: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """The weighted sums over tokens of objective and log-probability, and the sum of entropies: three fp32 scalars."""
+        """Sums over tokens: weighted objective, weighted log-probability, plain entropy; three fp32 scalars."""
         with self.autocast():
             logprobs, entropy = self.model.logprobs(batch.input_ids, batch.varlen, batch.targets)
         weights = token_weights(batch.targets != IGNORE, batch.varlen, self.settings.loss.normalisation)
