@@ -9,6 +9,7 @@ runs/quickstart. Run it again, after an interruption too, and it goes on where i
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,8 +96,8 @@ run folder  {run}
 export      {run}/export  (any tool that reads Hugging Face folders loads it)
 
 Next, after 'source {_activate()}'
-  dsm {' '.join(arguments)} mode=plan
-  dsm {' '.join(arguments)} trainer.steps={2 * (config.trainer.steps or 0)}
+  dsm {shlex.join(arguments)} mode=plan
+  dsm {shlex.join(arguments)} trainer.steps={2 * (config.trainer.steps or 0)}
   dsm stage=sft model=pretrained model.path={run}/export data.sources.mine.path=YOUR.jsonl trainer.steps=50
   dsm --help""")
     return 0

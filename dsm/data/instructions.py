@@ -79,39 +79,55 @@ class SourceReport:
     trained_tokens: int
 
 
-def sources_fingerprint(
-    sources: Mapping[str, SourceConfig], template: str, tokenizer: PreTrainedTokenizerBase, key: str
-) -> dict[str, str]:
-    """What the tokens depend on, by name; equal values mean equal arrays."""
-    facts = {}
-    for name, source in sources.items():
-        content = content_fingerprint(source.path, split=source.split, key=f"{key}.{name}.path")
-        facts[f"{key}.{name}"] = _digest(source.model_dump(exclude={"path", "weight"}), content)
-    return facts | {"data.template": template, "tokenizer": tokenizer_fingerprint(tokenizer), "format": str(_FORMAT)}
+@dataclass(frozen=True)
+class TokenisedSources:
+    """Sources that lie tokenised in the cache.
+
+    Attributes:
+        folder: their arrays, and rejected.jsonl: the rows set aside, one JSON object a line with its reason.
+        facts: what the tokens depend on, by name; equal facts mean equal arrays.
+    """
+
+    folder: Path
+    facts: dict[str, str]
+
+    def examples(self) -> TokenisedExamples:
+        """The arrays, the large ones mapped from the disk."""
+        large = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "trained")}
+        names = ("starts", "lengths", "sources", "questions")
+        return TokenisedExamples(**large, **{name: np.load(self.folder / f"{name}.npy") for name in names})
+
+    def reports(self) -> list[SourceReport]:
+        """What became of each source's rows."""
+        return [SourceReport(**report) for report in json.loads((self.folder / "report.json").read_text())]
+
+    @property
+    def rejected(self) -> Path:
+        """The rows set aside."""
+        return self.folder / "rejected.jsonl"
 
 
-def load_instructions(
+def tokenise_sources(
     sources: Mapping[str, SourceConfig],
     template: str,
     tokenizer: PreTrainedTokenizerBase,
     cache: Path,
     key: str = "data.sources",
-) -> tuple[TokenisedExamples, list[SourceReport], Path]:
+) -> TokenisedSources:
     """Tokenise the sources, or find them tokenised.
-
-    Returns:
-        the examples, a report a source, and the file of rows set aside, one JSON object a line with its reason.
 
     Raises:
         UserError: a source cannot be read, or none of its rows can be used.
     """
-    folder = cache / f"instructions-{_digest(sources_fingerprint(sources, template, tokenizer, key))[:16]}"
+    facts = {}
+    for name, source in sources.items():
+        content = content_fingerprint(source.path, split=source.split, key=f"{key}.{name}.path")
+        facts[f"{key}.{name}"] = _digest(source.model_dump(exclude={"path", "weight"}), content)
+    facts |= {"data.template": template, "tokenizer": tokenizer_fingerprint(tokenizer), "format": str(_FORMAT)}
+    folder = cache / f"instructions-{_digest(list(facts.items()))[:16]}"  # a list: the sources' order is their number
     if not folder.is_dir():
         _write(sources, template, tokenizer, folder, key)
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "trained")}
-    small = {name: np.load(folder / f"{name}.npy") for name in ("starts", "lengths", "sources", "questions")}
-    reports = [SourceReport(**report) for report in json.loads((folder / "report.json").read_text())]
-    return TokenisedExamples(**arrays, **small), reports, folder / "rejected.jsonl"
+    return TokenisedSources(folder, facts)
 
 
 def _write(

@@ -7,8 +7,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,8 +16,6 @@ from lightning.pytorch.strategies import DDPStrategy
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.run import SFTConfig
-from dsm.data.batch import MicroBatch
-from dsm.data.stream import StepStream
 from dsm.errors import StoppedError
 from dsm.files import atomic_write_text
 from dsm.models.export import export_model
@@ -26,31 +23,11 @@ from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
 from dsm.training.checkpoint import AtomicCheckpointIO, ExactCheckpoint
 from dsm.training.launch import World, accelerator
 from dsm.training.loggers import JsonlLogger, build_loggers, close
+from dsm.training.material import Material
 from dsm.training.session import Session
 from dsm.training.step import UpdateModule
 
 log = logging.getLogger("dsm")
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run trains on.
-
-    Attributes:
-        stream: the steps.
-        validation: this rank's held-out micro-batches.
-        source_names: by source number.
-        prompts: token ids of held-out questions, to generate from.
-        facts: what the data is, by name; another value refuses a resume.
-        about: what the model card says of the data.
-    """
-
-    stream: StepStream
-    validation: Sequence[MicroBatch]
-    source_names: Sequence[str]
-    prompts: Sequence[list[int]]
-    facts: dict[str, str]
-    about: dict[str, Any]
 
 
 def fit(

@@ -11,7 +11,7 @@ import torch
 
 from dsm.config.data import SourceConfig
 from dsm.data.batch import Document, collate, step_batch
-from dsm.data.instructions import TokenisedExamples, fit_context, hold_out, load_instructions
+from dsm.data.instructions import TokenisedExamples, fit_context, hold_out, tokenise_sources
 from dsm.data.order import PackedOrder
 from dsm.data.stream import StepStream
 from dsm.data.tokenizer import train_tokenizer
@@ -66,11 +66,10 @@ def test_a_step_counts_the_same_however_it_is_split():
 def test_sources_are_tokenised_once_with_prompts_masked_and_bad_rows_kept(tmp_path, tokenizer):
     good = write(tmp_path / "good.jsonl", [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(20)])
     mixed = write(tmp_path / "mixed.jsonl", [{"prompt": "Say 2.", "completion": "2"}, {"question": "alone"}])
-    examples, reports, rejected = load_instructions(
-        {"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache"
-    )
+    tokenised = tokenise_sources({"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache")
+    examples, reports = tokenised.examples(), tokenised.reports()
     assert [(report.name, report.examples, report.rejected) for report in reports] == [("good", 20, 0), ("mixed", 1, 1)]
-    (aside,) = [json.loads(line) for line in rejected.read_text().splitlines()]
+    (aside,) = [json.loads(line) for line in tokenised.rejected.read_text().splitlines()]
     assert aside["source"] == "mixed"
     assert aside["location"].endswith("mixed.jsonl:2")
     assert "question" in aside["reason"]
@@ -82,18 +81,22 @@ def test_sources_are_tokenised_once_with_prompts_masked_and_bad_rows_kept(tmp_pa
     assert examples[20].source == 1
 
     before = sorted(path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy"))
-    again, _, _ = load_instructions({"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache")
+    again = tokenise_sources({"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache")
     assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")) == before
-    assert np.array_equal(again.ids, examples.ids)
+    assert np.array_equal(again.examples().ids, examples.ids)
     write(tmp_path / "good.jsonl", [{"question": "New?", "answer": "yes"}])
-    changed, _, _ = load_instructions({"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache")
-    assert len(changed) == 2
+    changed = tokenise_sources({"good": good, "mixed": mixed}, "chat", tokenizer, tmp_path / "cache")
+    assert len(changed.examples()) == 2
+    assert [key for key in changed.facts if changed.facts[key] != again.facts[key]] == ["data.sources.good"]
+    swapped = tokenise_sources({"mixed": mixed, "good": good}, "chat", tokenizer, tmp_path / "cache")
+    assert swapped.examples().sources.tolist() == [0, 1]
+    assert [report.name for report in swapped.reports()] == ["mixed", "good"]
 
 
 def test_a_source_without_a_usable_row_is_refused_and_leaves_no_cache(tmp_path, tokenizer):
     source = write(tmp_path / "bad.jsonl", [{"a": 1}, {"b": 2}])
     with pytest.raises(UserError, match=r"data\.sources\.bad\.path=.*none of its 2 rows"):
-        load_instructions({"bad": source}, "chat", tokenizer, tmp_path / "cache")
+        tokenise_sources({"bad": source}, "chat", tokenizer, tmp_path / "cache")
     assert not any((tmp_path / "cache").glob("instructions-*"))
 
 
