@@ -21,10 +21,11 @@ quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (so
 	$(BIN)/python scripts/quickstart.py $(ARGS)
 
 test: $(INSTALLED)  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
 
 lint: $(INSTALLED)  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 install: $(INSTALLED)  ## Make .venv with pinned dependencies and dsm itself
@@ -42,7 +43,7 @@ constraints:  ## Raise all pins in constraints.txt to the newest versions that f
 	$(FRESH)/bin/python -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]' setuptools
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(FRESH)/bin/python -m pip freeze --all --exclude pip --exclude-editable \
-	  | sed 's/+.*//' | grep -Ev '^(nvidia|cuda|triton)'; } > $(FRESH).txt
+	  | sed 's/+.*//' | grep -Ev '^(nvidia|cuda|triton)' | tr A-Z_ a-z- | LC_ALL=C sort; } > $(FRESH).txt
 	mv $(FRESH).txt constraints.txt
 
 clean:  ## Remove .venv, caches and builds; runs/ stays

@@ -11,18 +11,33 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; when the block ends well it becomes `path`.
+
+    Killed at any instant, or left by an exception, `path` holds its old content or all of the new.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    aside.replace(path)
+    _flush(path.parent)
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that, killed at any instant, it holds either its old content or all of the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("wb") as file:
+    with atomic_file(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    _flush(path.parent)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -59,6 +74,12 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
     aside.rename(folder)
     _flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_partial_files(folder: Path) -> None:
+    """Remove the files that killed writers left in a folder."""
+    for partial in folder.glob(".*.partial"):
+        partial.unlink()
 
 
 def _flush(path: Path) -> None:

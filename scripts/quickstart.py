@@ -1,4 +1,4 @@
-"""The first minutes with dsm: made-up word problems, a tokenizer, a fine-tuned model, and its accuracy before and after.
+"""The first minutes with dsm: made-up word problems, a tokenizer, a fine-tuned model, its accuracy before and after.
 
     make quickstart                          or, in the environment: python scripts/quickstart.py [key=value ...]
 
@@ -83,7 +83,8 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
     trained = build_model(ModelConfig(path=metrics["export"]), len(tokenizer), seed=config.seed)
     after = greedy_accuracy(trained, tokenizer, held_out, max_new_tokens=MAX_NEW_TOKENS)
     for problem, output in list(zip(held_out, after.outputs, strict=True))[:SHOWN]:
-        print(f"\n  {problem.question}\n  -> {output.text}  [{'right' if output.correct else f'wrong: {problem.answer}'}]")
+        verdict = "right" if output.correct else f"wrong, it is {problem.answer}"
+        print(f"\n  {problem.question}\n  -> {output.text}  [{verdict}]")
 
     _heading("Done")
     run = Path(metrics["export"]).parent

@@ -118,6 +118,9 @@ def check(composed: DictConfig, overrides: Sequence[Override] = ()) -> RunConfig
     Args:
         overrides: the command line that it comes from, for messages that show values as typed.
     """
+    stage = composed.get("stage")
+    if not isinstance(stage, str) or stage not in STAGES:
+        raise UserError(f"stage={shown(stage)}: must be one of {', '.join(STAGES)}{closest(str(stage), STAGES)}")
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -128,9 +131,6 @@ def check(composed: DictConfig, overrides: Sequence[Override] = ()) -> RunConfig
             raw = raw.get(part) if isinstance(raw, dict) else None
         raise UserError(f"{error.full_key}={shown(raw)}: {str(error).splitlines()[0]}") from None
     assert isinstance(values, dict)
-    stage = values.get("stage")
-    if not isinstance(stage, str) or stage not in STAGES:
-        raise UserError(f"stage={shown(stage)}: must be one of {', '.join(STAGES)}{closest(str(stage), STAGES)}")
     plain = {str(key): value for key, value in values.items()}
     try:
         return STAGES[stage][0].model_validate(plain)

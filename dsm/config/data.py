@@ -23,9 +23,7 @@ class SourceConfig(Schema):
         default=None,
         description="split of a hub or saved data set; in a folder of files, those whose path has this word",
     )
-    weight: float = Field(
-        default=1.0, gt=0, description="passes over this source per epoch; 0.5 is a random half"
-    )
+    weight: float = Field(default=1.0, gt=0, description="passes over this source per epoch; 0.5 is a random half")
     layout: Literal["auto", "messages", "prompt_completion", "columns"] = Field(
         default="auto", description="how a row holds the conversation; auto reads it off each row's keys"
     )

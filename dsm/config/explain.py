@@ -110,9 +110,13 @@ def hydra_problem(error: Exception, overrides: Sequence[Override]) -> str:
 
 
 def _foreign_group(group: str, overrides: Sequence[Override]) -> str:
-    stage = next((str(override.value()) for override in overrides if override.key_or_group == "stage"), None)
-    if stage is None:
+    chosen = {override.key_or_group: override for override in overrides}
+    for key in ("stage", "experiment"):
+        if key in chosen and chosen[key].is_sweep_override():
+            return f"no group can be chosen while {key} is swept ({chosen[key].input_line})"
+    if "stage" not in chosen:
         return f"this experiment's stage has no group {group}"
+    stage = str(chosen["stage"].value())
     return f"stage={stage} has no group {group}; it takes {', '.join(stage_groups(stage))}"
 
 
@@ -127,7 +131,7 @@ def _typed(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_typed(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(map(_typed, value)) + "]"
     return str(value)
 

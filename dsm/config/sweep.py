@@ -14,12 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -31,7 +30,7 @@ from dsm.config.run import RunConfig
 from dsm.errors import NonFiniteError, StoppedError, UserError
 from dsm.files import atomic_write_text
 
-_CHECKED_VALUES = 1000
+_CHECKED_VALUES = 100  # of one key before the first run; each takes a composition
 _DIRECTIONS = ("minimize", "maximize")
 
 
@@ -69,15 +68,18 @@ def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, An
         if override.key_or_group == "hydra.sweep.dir":
             raise UserError(f"{override.input_line}: sweeps lie under paths.runs/sweeps; set paths.runs")
     first = _check_combinations(overrides)
-    keep = first.mode == "run" and os.environ.get("RANK", "0") == "0"  # plans and other ranks leave nothing
+    rank_0 = os.environ.get("RANK", "0") == "0"
+    keep = rank_0 and first.mode == "run"
     folder = f"{first.paths.runs}/sweeps/{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     opened = open_overrides(overrides, _groups_alone(overrides))
     with ExitStack() as stack:
         hydra = stack.enter_context(hydra_app(overrides))
         sweeper = hydra.compose_config("config", opened, RunMode.MULTIRUN, with_log_configuration=False).hydra.sweeper
         maximise = _direction(sweeper) == "maximize"
-        if not keep:
+        if not keep:  # Hydra must write somewhere
             folder = stack.enter_context(tempfile.TemporaryDirectory())
+        if not rank_0:
+            opened.append("hydra/hydra_logging=none")
         opened += [f"hydra.sweep.dir='{folder}'", *_sweeper_settings(sweeper, overrides, first.seed)]
         try:
             hydra.multirun("config", _job(stage, maximise), opened)
@@ -145,7 +147,7 @@ def _check_combinations(overrides: Sequence[Override]) -> RunConfig:
 
 
 def _values(override: Override, searched: bool) -> list[str]:
-    """The values of one override as overrides; of an interval, its ends."""
+    """The values of one override as overrides; of an interval or a range, its ends."""
     line, key = str(override.input_line), override.get_key_element()
     if not override.is_sweep_override():
         return [line]
@@ -155,12 +157,12 @@ def _values(override: Override, searched: bool) -> list[str]:
             raise UserError(f"{line}: an interval is searched by hydra/sweeper=optuna; a grid takes values: {key}=A,B")
         return [f"{key}={swept.start}", f"{key}={swept.end}"]
     try:
-        values = [f"{key}={value}" for value in islice(override.sweep_string_iterator(), _CHECKED_VALUES)]
+        values = [f"{key}={value}" for value in override.sweep_string_iterator()]
     except HydraException:
         raise UserError(f"{line}: cannot be listed; give the values themselves: {key}=A,B") from None
     if not values:
         raise UserError(f"{line}: no values; range(start,stop,step) has those from start to below stop")
-    return values
+    return [values[0], values[-1]] if isinstance(swept, RangeSweep) else values[:_CHECKED_VALUES]
 
 
 def _direction(sweeper: DictConfig) -> str:

@@ -21,7 +21,7 @@ from dsm.data.batch import MicroBatch
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.training.launch import World
-from dsm.training.loggers import JsonlLogger, rewind
+from dsm.training.loggers import JsonlLogger, rewind, rewind_tensorboard
 from dsm.training.step import UpdateModule
 from dsm.training.throughput import memory_gb, peak_flops
 
@@ -53,6 +53,8 @@ class Metrics(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, JsonlLogger):
                 rewind(logger.path, pl_module.progress.step)
+            elif isinstance(logger, pl.loggers.TensorBoardLogger):
+                rewind_tensorboard(logger, pl_module.progress.step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -176,7 +178,7 @@ class Validation(Callback):
 
 
 class Samples(Callback):
-    """Answers to a few held-out questions while the model learns, for a person to read along (samples.jsonl and W&B)."""
+    """Answers to a few held-out questions while the model learns, to read along (samples.jsonl and W&B)."""
 
     def __init__(
         self,
@@ -289,7 +291,8 @@ class ProgressLine(Callback):
         mfu = f", MFU {newest['speed/mfu']:.1%}" if "speed/mfu" in newest else ""
         return (
             f"loss {newest['train/loss']:.4f}, {newest['speed/tokens_per_s']:,.0f} tokens/s{mfu},"
-            f" {newest['memory/peak_gb']:.2f} GB, lr {newest['train/lr']:.2e}, grad norm {newest['train/grad_norm']:.3f}"
+            f" {newest['memory/peak_gb']:.2f} GB, lr {newest['train/lr']:.2e},"
+            f" grad norm {newest['train/grad_norm']:.3f}"
         )
 
 

@@ -7,12 +7,14 @@ import logging
 import shlex
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.run import SFTConfig
@@ -47,7 +49,7 @@ def fit(
     attended = [batch.varlen.mean_attended_length for batch in stream.step(0).microbatches]
     flops_per_token = module.model.flops_per_token(sum(attended) / len(attended))
     metrics = Metrics(config.trainer.log_every, flops_per_token, world.size)
-    checkpoint = ExactCheckpoint(run.checkpoints, config.checkpoint, material.facts, world)
+    checkpoint = ExactCheckpoint(run.checkpoints, config.checkpoint, material.facts, world, config.seed)
     callbacks: list[Callback] = [metrics]
     if world.first and config.callbacks.progress:
         callbacks.append(ProgressLine(metrics))
@@ -74,14 +76,15 @@ def fit(
         log.info("going on from %s", run.checkpoint)
     began = time.time()
     try:
-        trainer.fit(module, stream.loader(), ckpt_path=run.checkpoint, weights_only=True)
+        with checkpoint.listening(), suppress(SIGTERMException):  # Lightning's own, if it was quicker
+            trainer.fit(module, stream.loader(), ckpt_path=run.checkpoint, weights_only=True)
     finally:
         close(loggers)
     if checkpoint.signal is not None and module.progress.step < stream.steps:
         raise StoppedError(
             checkpoint.signal,
-            f"stopped by {checkpoint.signal.name} after step {module.progress.step} of {stream.steps}; the checkpoint is"
-            " saved, and the same command goes on from it",
+            f"stopped by {checkpoint.signal.name} after step {module.progress.step} of {stream.steps}; the same command"
+            " goes on from there",
         )
     final: dict[str, Any] = {}
     if world.first:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar, cast
 
 import torch
@@ -16,6 +17,7 @@ from dsm.config.training import ParallelConfig
 from dsm.errors import UserError
 
 T = TypeVar("T")
+_runs = count()  # of this process; every rank counts alike
 
 @dataclass(frozen=True)
 class World:
@@ -100,7 +102,12 @@ def processes(config: ParallelConfig) -> Iterator[World]:
     if cuda:
         torch.cuda.set_device(world.local_rank)
     # gloo carries objects and CPU tensors, nccl the gradients.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=config.timeout_s))
+    timeout = timedelta(seconds=config.timeout_s)
+    store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+    # Each run of a sweep gets names of its own in the store: those of the run before would lead to closed sockets.
+    store = dist.PrefixStore(f"run-{next(_runs)}", store)
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield world
     finally:

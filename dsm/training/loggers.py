@@ -80,6 +80,16 @@ def rewind(file: Path, step: int) -> None:
         atomic_write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
 
+def rewind_tensorboard(logger: TensorBoardLogger, step: int) -> None:
+    """Have TensorBoard forget the same: it drops what older files hold from a session's first step on."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+
+    writer = logger.experiment.file_writer
+    first = step + 1 if step else 0
+    writer.add_event(Event(step=first, file_version="brain.Event:2"))
+    writer.add_event(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
+
+
 def build_loggers(config: LoggerConfig, folder: Path, name: str, settings: dict[str, Any]) -> list[Logger]:
     """The loggers of a run, the JSONL one first. Only rank 0 may call this."""
     loggers: list[Logger] = [JsonlLogger(folder, csv=config.csv)]

@@ -13,9 +13,7 @@ from typing import Any
 
 from dsm.config.run import RunConfig, result_settings
 from dsm.errors import UserError
-from dsm.files import atomic_write_text
-
-PARTIAL = ".tmp-"
+from dsm.files import atomic_write_text, clear_partial_files
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,7 @@ def open_run(config: RunConfig) -> RunFolder:
     except OSError as error:
         raise UserError(f"paths.runs={config.paths.runs}: cannot make {path} ({error.strerror})") from None
     run = RunFolder(path)
-    for partial in run.checkpoints.glob(f"{PARTIAL}*"):
-        partial.unlink()
+    clear_partial_files(run.checkpoints)
     metrics = path / "metrics.json"
     finished = json.loads(metrics.read_text()) if metrics.is_file() else None
     atomic_write_text(path / "config.yaml", _as_yaml(config))
@@ -88,7 +85,7 @@ def _given_checkpoint(resume: str) -> Path:
     found = newest_checkpoint(path) or newest_checkpoint(path / "checkpoints")
     if found is None:
         raise UserError(
-            f"resume={resume}: no checkpoint there; allowed: auto, never, a checkpoint (step-*.ckpt) or the folder of a run"
+            f"resume={resume}: no checkpoint there; allowed: auto, never, a checkpoint (step-*.ckpt) or a run's folder"
         )
     return found
 

@@ -39,7 +39,7 @@ def _ratio(schedule: SchedulerConfig, step: int, total_steps: int) -> float:
 
 
 def _drops(schedule: MultiStepConfig, total_steps: int) -> list[tuple[int, float]]:
-    # Rounded up: a drop "after 80 %" comes once 80 % have been made. The tiny term undoes 0.9 * 50,000 = 45,000.000...1.
+    # Rounded up: a drop "after 80 %" comes once 80 % have been made. The tiny term undoes 0.07 * 100 = 7.000...1.
     steps = [math.ceil(milestone * total_steps - 1e-9) for milestone in schedule.milestones]
     return list(zip(steps, schedule.factors, strict=True))
 

@@ -1,0 +1,190 @@
+"""Small real runs for the tests: data, a tokenizer, command lines, and processes that can be killed.
+
+Processes are forked from a server that has imported everything once, so one more of them costs milliseconds. They see
+no CUDA device: what is proved here is proved on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from dsm.cli import main
+from dsm.data.problems import generate_problems, write_jsonl
+from dsm.data.tokenizer import save_tokenizer, train_tokenizer
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["dsm.training.stages", "tests.training.harness"])
+DROPOUT = "model.config.attention_dropout=0.1"  # makes a run depend on the state of the random generator
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with training data and a tokenizer."""
+
+    folder: Path
+
+    @classmethod
+    def build(cls, folder: Path) -> Lab:
+        """Sixty word problems, and a tokenizer learnt from them."""
+        lab = cls(folder)
+        problems = generate_problems(60, seed=0, steps=(1, 2))
+        write_jsonl(problems, lab.data)
+        texts = (f"{problem.question} {problem.solution}" for problem in problems)
+        save_tokenizer(train_tokenizer(texts, 384), lab.tokenizer)
+        return lab
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "train.jsonl"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer"
+
+    def command(self, runs: Path, *settings: str, steps: int = 6) -> list[str]:
+        """The arguments of a run whose every step is logged and saved."""
+        return [
+            "stage=sft",
+            "model=tiny",
+            "model.config.hidden_size=32",
+            "model.config.intermediate_size=48",
+            "model.config.num_hidden_layers=2",
+            f"tokenizer.path={self.tokenizer}",
+            f"data.sources.problems.path={self.data}",
+            "data.context=192",
+            "data.validation.fraction=0.1",
+            "optim.lr=1.0e-3",
+            "parallel.accelerator=cpu",
+            "parallel.tokens_per_microbatch=384",
+            "trainer.sequences_per_step=5",
+            "trainer.validate_every=2",
+            "checkpoint.every=1",
+            "callbacks.progress=false",
+            f"paths.runs={runs}",
+            f"paths.cache={self.folder / 'cache'}",
+            *([f"trainer.steps={steps}"] if steps else []),
+            *settings,
+        ]
+
+
+def run_folder(runs: Path) -> Path:
+    """The one run folder below `runs`."""
+    (folder,) = (runs / "sft").iterdir()
+    return folder
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what a clock or a memory gauge says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time" and k[:6] not in ("speed/", "memory")} for line in lines]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The exported weights."""
+    return load_file(folder / "export" / "model.safetensors")
+
+
+def newest_state(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint."""
+    state: dict[str, Any] = torch.load(max((folder / "checkpoints").glob("step-*.ckpt")), weights_only=True)
+    return state
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal to the bit, all the way down."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def assert_same_run(folder: Path, reference: Path) -> None:
+    """Two runs ended alike: exported weights, everything in the last checkpoint, every line of metrics."""
+    assert same(weights(folder), weights(reference))
+    ours, theirs = newest_state(folder), newest_state(reference)
+    for key in ("state_dict", "optimizer_states", "dsm"):
+        assert same(ours[key], theirs[key]), key
+    assert curve(folder) == curve(reference)
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+def start(arguments: list[str], output: Path, die_writing: int | None = None, **environment: str) -> BaseProcess:
+    """`dsm` in a process of its own; its messages go to the end of `output`, its status is `exitcode`.
+
+    With `die_writing` the process kills itself when half of the checkpoint of that step is on the disk.
+    """
+    process = _context.Process(target=_run, args=(arguments, output, die_writing, environment))
+    process.start()
+    return process
+
+
+def start_ranks(ranks: int, arguments: list[str], output: Path) -> list[BaseProcess]:
+    """`dsm` as torchrun starts it; rank r writes to `output` with the suffix .r."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    shared |= {"LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo"}
+    return [
+        start(arguments, output.with_suffix(f".{rank}"), None, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
+        for rank in range(ranks)
+    ]
+
+
+def finish(processes: list[BaseProcess], seconds: float = 60.0) -> list[int | None]:
+    """Wait for all of them, kill what hangs; their exit statuses (None = it hung)."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    statuses = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+        process.join()
+    return statuses
+
+
+def _run(arguments: list[str], output: Path, die_writing: int | None, environment: dict[str, str]) -> None:
+    os.environ.update(environment, CUDA_VISIBLE_DEVICES="")
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process would leave behind
+    random.seed()  # what a run starts from must not come from the process
+    torch.seed()
+    if die_writing is not None:
+        _die_writing(die_writing)
+    raise SystemExit(main(arguments))
+
+
+def _die_writing(step: int) -> None:
+    save = torch.save
+
+    def half(checkpoint: dict[str, Any], file: Any) -> None:
+        save(checkpoint, file)
+        if checkpoint["dsm"]["progress"]["step"] == step:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half
