@@ -48,7 +48,7 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
     torch.set_num_threads(1)
 
     _heading("1/4 Word problems")
-    learn, held_out = split_problems(train, test, seed=0, steps=(1, 2))
+    learn, held_out = split_problems(train, test, seed=0, steps=(1, 2), difficulty="basic")
     for name, problems in (("train", learn), ("test", held_out)):
         write_jsonl(problems, runs / "data" / f"{name}.jsonl")
         print(f"{runs}/data/{name}.jsonl: {len(problems):,} problems")
@@ -58,7 +58,7 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
     tokenizer_arguments = [
         "stage=tokenizer",
         "name=quickstart",
-        "tokenizer.vocab_size=640",
+        "tokenizer.vocab_size=600",
         f"data.sources.problems.path={runs}/data/train.jsonl",
         "data.fields=[question,answer]",
         f"paths.runs={runs}",

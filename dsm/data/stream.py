@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -46,7 +46,9 @@ class StepStream(IterableDataset[StepBatch]):
         first = number * self.sequences_per_step
         last = min(first + self.sequences_per_step, self.sequences)
         rows = [self._row(i) for i in range(first + self.rank, last, self.world_size)]
-        return step_batch(rows or [[self._nothing()]], self.tokens_per_microbatch)
+        if not rows:
+            return replace(step_batch([[self._nothing()]], self.tokens_per_microbatch), positions=0)
+        return step_batch(rows, self.tokens_per_microbatch)
 
     def _row(self, sequence: int) -> list[Document]:
         return [self.examples[int(example)] for example in self.order[sequence]]

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,11 +25,14 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from dsm.cli import main
+from dsm.data.batch import StepBatch
 from dsm.data.problems import generate_problems, write_jsonl
 from dsm.data.tokenizer import save_tokenizer, train_tokenizer
+from dsm.training.step import UpdateModule
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["dsm.training.stages", "tests.training.harness"])
+_training_step = UpdateModule.training_step
 DROPOUT = "model.config.attention_dropout=0.1"  # makes a run depend on the state of the random generator
 
 
@@ -56,9 +60,9 @@ class Lab:
     def tokenizer(self) -> Path:
         return self.folder / "tokenizer"
 
-    def command(self, runs: Path, *settings: str, steps: int = 6) -> list[str]:
-        """The arguments of a run whose every step is logged and saved."""
-        return [
+    def command(self, runs: Path, *settings: str) -> list[str]:
+        """The arguments of a run of six steps, every one logged and saved; `settings` add to these or replace them."""
+        defaults = [
             "stage=sft",
             "model=tiny",
             "model.config.hidden_size=32",
@@ -71,15 +75,16 @@ class Lab:
             "optim.lr=1.0e-3",
             "parallel.accelerator=cpu",
             "parallel.tokens_per_microbatch=384",
+            "trainer.steps=6",
             "trainer.sequences_per_step=5",
             "trainer.validate_every=2",
             "checkpoint.every=1",
             "callbacks.progress=false",
             f"paths.runs={runs}",
             f"paths.cache={self.folder / 'cache'}",
-            *([f"trainer.steps={steps}"] if steps else []),
-            *settings,
         ]
+        given = {setting.partition("=")[0]: setting for setting in (*defaults, *settings)}
+        return list(given.values())
 
 
 def run_folder(runs: Path) -> Path:
@@ -128,25 +133,36 @@ def assert_same_run(folder: Path, reference: Path) -> None:
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
-def start(arguments: list[str], output: Path, die_writing: int | None = None, **environment: str) -> BaseProcess:
+def start(
+    arguments: list[str], output: Path, trouble: Callable[[], None] | None = None, **environment: str
+) -> BaseProcess:
     """`dsm` in a process of its own; its messages go to the end of `output`, its status is `exitcode`.
 
-    With `die_writing` the process kills itself when half of the checkpoint of that step is on the disk.
+    `trouble` is called first, to prepare something that will befall the process.
     """
-    process = _context.Process(target=_run, args=(arguments, output, die_writing, environment))
+    process = _context.Process(target=_run, args=(arguments, output, trouble, environment))
     process.start()
     return process
 
 
-def start_ranks(ranks: int, arguments: list[str], output: Path) -> list[BaseProcess]:
-    """`dsm` as torchrun starts it; rank r writes to `output` with the suffix .r."""
+def start_ranks(
+    ranks: int, arguments: list[str], output: Path, trouble: dict[int, Callable[[], None]] | None = None
+) -> list[BaseProcess]:
+    """`dsm` as torchrun starts it; rank r writes to `output` with the suffix .r, `trouble` is by rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
     shared |= {"LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo"}
     return [
-        start(arguments, output.with_suffix(f".{rank}"), None, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
+        start(
+            arguments,
+            output.with_suffix(f".{rank}"),
+            (trouble or {}).get(rank),
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            **shared,
+        )
         for rank in range(ranks)
     ]
 
@@ -163,7 +179,9 @@ def finish(processes: list[BaseProcess], seconds: float = 60.0) -> list[int | No
     return statuses
 
 
-def _run(arguments: list[str], output: Path, die_writing: int | None, environment: dict[str, str]) -> None:
+def _run(
+    arguments: list[str], output: Path, trouble: Callable[[], None] | None, environment: dict[str, str]
+) -> None:
     os.environ.update(environment, CUDA_VISIBLE_DEVICES="")
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
@@ -172,12 +190,30 @@ def _run(arguments: list[str], output: Path, die_writing: int | None, environmen
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process would leave behind
     random.seed()  # what a run starts from must not come from the process
     torch.seed()
-    if die_writing is not None:
-        _die_writing(die_writing)
+    if trouble is not None:
+        trouble()
     raise SystemExit(main(arguments))
 
 
-def _die_writing(step: int) -> None:
+def signal_at(step: int, *signals: signal.Signals) -> Callable[..., None]:
+    """A `training_step` that sends its own process signals when so many steps are made."""
+
+    def training_step(self: UpdateModule, batch: StepBatch, batch_idx: int) -> None:
+        if self.progress.step == step:
+            for number in signals:
+                os.kill(os.getpid(), number)
+        _training_step(self, batch, batch_idx)
+
+    return training_step
+
+
+def will_be_signalled(step: int, number: signal.Signals) -> None:
+    """Trouble: a signal when so many steps are made."""
+    UpdateModule.training_step = signal_at(step, number)  # type: ignore[method-assign]
+
+
+def will_die_writing(step: int) -> None:
+    """Trouble: the process is killed when half of the checkpoint of a step is on the disk."""
     save = torch.save
 
     def half(checkpoint: dict[str, Any], file: Any) -> None:

@@ -67,7 +67,7 @@ def main() -> None:
         times = []
         for name, steps in (("short", 1), ("undisturbed", arguments.steps)):
             began = time.monotonic()
-            start(lab.command(Path(folder, name), DROPOUT, steps=steps), Path(folder, "whole.log")).join()
+            start(lab.command(Path(folder, name), DROPOUT, f"trainer.steps={steps}"), Path(folder, "whole.log")).join()
             times.append(time.monotonic() - began)
         # Short enough for all kills to fall before the end: from the start of the process to a few steps in.
         longest = times[0] + 0.5 * (times[1] - times[0]) / arguments.kills
@@ -75,7 +75,7 @@ def main() -> None:
         rng = random.Random(arguments.seed)
         runs = Path(folder, "killed")
         instants = [rng.uniform(0.0, longest) for _ in range(arguments.kills)]
-        command = lab.command(runs, DROPOUT, steps=arguments.steps)
+        command = lab.command(runs, DROPOUT, f"trainer.steps={arguments.steps}")
         for line in run_with_kills(command, runs, instants):
             print(line)
         assert_same_run(run_folder(runs), run_folder(Path(folder, "undisturbed")))
