@@ -185,8 +185,8 @@ def hold_out(
 ) -> tuple[TokenisedExamples, TokenisedExamples]:
     """Split off a share of the questions: (training, held out).
 
-    All examples of a question go to the same side. Which questions are held out depends on nothing but their text, so it
-    stays the same under another seed or when sources are added.
+    All examples of a question go to the same side. Which questions are held out depends on nothing but their text, so
+    it stays the same under another seed or when sources are added.
     """
     questions, which, counts = np.unique(examples.questions, return_inverse=True, return_counts=True)
     order = np.argsort(splitmix64(questions), kind="stable")
@@ -225,5 +225,5 @@ def require_examples(examples: TokenisedExamples, context: int) -> None:
     """Refuse an empty set before a model is built for it."""
     if not len(examples):
         raise UserError(
-            f"data.context={context}: no training example is left that fits; raise it, or set data.too_long=cut or split"
+            f"data.context={context}: no training example is left that fits; raise it, or data.too_long=cut or split"
         )

@@ -34,8 +34,8 @@ def export_model(
     """Write weights (safetensors), configuration, tokenizer, generation settings and a model card to `folder`.
 
     `title` heads the card and `facts` of the run fill it: a value is a line, a mapping is a section, `command` is shown
-    as code. A sharded model gives its full weights as `state_dict`, named as in `model.model`. A finished folder appears
-    at once, in place of whatever was there.
+    as code. A sharded model gives its full weights as `state_dict`, named as in `model.model`. A finished folder
+    appears at once, in place of whatever was there.
     """
     network = model.model
     weights = dict(network.state_dict() if state_dict is None else state_dict)

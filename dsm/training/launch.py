@@ -19,6 +19,7 @@ from dsm.errors import UserError
 T = TypeVar("T")
 _runs = count()  # of this process; every rank counts alike
 
+
 @dataclass(frozen=True)
 class World:
     """This process among all."""

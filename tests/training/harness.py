@@ -179,9 +179,7 @@ def finish(processes: list[BaseProcess], seconds: float = 60.0) -> list[int | No
     return statuses
 
 
-def _run(
-    arguments: list[str], output: Path, trouble: Callable[[], None] | None, environment: dict[str, str]
-) -> None:
+def _run(arguments: list[str], output: Path, trouble: Callable[[], None] | None, environment: dict[str, str]) -> None:
     os.environ.update(environment, CUDA_VISIBLE_DEVICES="")
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):

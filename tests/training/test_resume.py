@@ -73,9 +73,7 @@ def test_killed_again_and_again(lab: Lab, undisturbed: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop(
-    number: signal.Signals, lab: Lab, undisturbed: Path, tmp_path: Path, errors: Errors
-) -> None:
+def test_told_to_stop(number: signal.Signals, lab: Lab, undisturbed: Path, tmp_path: Path, errors: Errors) -> None:
     handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
     # Twice at once, as torchrun passes on what the terminal has sent already.
     assert stop_at(2, lab.command(tmp_path, DROPOUT, "checkpoint.every=100"), number, number) == 128 + number
@@ -108,9 +106,7 @@ def test_a_second_ctrl_c_stops_at_once(
     assert_same_run(run_folder(tmp_path), undisturbed)
 
 
-def test_ended_in_the_export(
-    lab: Lab, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ended_in_the_export(lab: Lab, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def power_cut(*_: Any, **__: Any) -> None:
         raise RuntimeError("power cut")
 
