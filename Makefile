@@ -17,11 +17,11 @@ NEW_ENOUGH = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>
 help:  ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (some 4 minutes on 2 CPU cores)
+quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (3 to 4 minutes on one CPU core)
 	$(BIN)/python scripts/quickstart.py $(ARGS)
 
 test: $(INSTALLED)  ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -88,6 +88,8 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
 
     _heading("Done")
     run = Path(metrics["export"]).parent
+    longer = [argument for argument in arguments if not argument.startswith("trainer.steps=")]
+    longer.append(f"trainer.steps={2 * metrics['total/step']}")
     print(f"""\
 accuracy on {test} held-out problems (greedy)
   before training  {before.accuracy:6.1%}
@@ -98,7 +100,7 @@ export      {run}/export  (any tool that reads Hugging Face folders loads it)
 
 Next, after 'source {_activate()}'
   dsm {shlex.join(arguments)} mode=plan
-  dsm {shlex.join(arguments)} trainer.steps={2 * (config.trainer.steps or 0)}
+  dsm {shlex.join(longer)}
   dsm stage=sft model=pretrained model.path={run}/export data.sources.mine.path=YOUR.jsonl trainer.steps=50
   dsm --help""")
     return 0
