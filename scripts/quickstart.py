@@ -108,7 +108,7 @@ Next, after 'source {_activate()}'
 
 def _metrics(arguments: Sequence[str]) -> dict[str, Any]:
     """What a finished run left in its metrics.json."""
-    from dsm.training.runs import run_path
+    from dsm.config.runs import run_path
 
     return json.loads((run_path(compose_config(arguments)) / "metrics.json").read_text(encoding="utf-8"))
 

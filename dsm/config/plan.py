@@ -15,9 +15,9 @@ from typing import Any
 from dsm.config.checks import HUB_PREFIX
 from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
 from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
+from dsm.config.runs import newest_checkpoint, run_path
+from dsm.config.schedules import milestones
 from dsm.errors import UserError
-from dsm.training.runs import newest_checkpoint, run_path
-from dsm.training.schedules import milestones
 
 RATES = {"400 TFLOP/s, about 40 % of an H100": 400e12, "0.1 TFLOP/s, two CPU cores": 0.1e12}
 """Sustained rates for which the plan states a time."""

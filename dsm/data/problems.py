@@ -46,8 +46,8 @@ def generate_problems(
 ) -> list[Problem]:
     """`n` problems with distinct questions; `steps` is the smallest and largest number of calculations in a solution.
 
-    "easy" keeps sums, differences and products below 200 and multiplies by one-digit numbers; "hard" goes to 999; "basic"
-    stays within 50 and the table of 10, and adds or takes away 12 at most, or an earlier result.
+    Results of "basic" stay within 50 and its products within the tables of 10; it adds and takes away up to 12, or an
+    earlier result. "easy" stays below 200 and multiplies by one-digit numbers; "hard" goes to 999.
     A longer list from the same seed begins with the shorter one.
 
     Raises:

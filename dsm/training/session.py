@@ -13,10 +13,10 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from dsm.config.run import RunConfig
+from dsm.config.runs import RunFolder, open_run
 from dsm.config.training import ParallelConfig
 from dsm.errors import UserError
 from dsm.training.launch import World, processes
-from dsm.training.runs import RunFolder, open_run
 
 log = logging.getLogger("dsm")
 

@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dsm.config.schedules import learning_rate
 from dsm.config.training import LossConfig, OptimConfig, SchedulerConfig
 from dsm.data.batch import MicroBatch, StepBatch
 from dsm.errors import NonFiniteError, UserError
@@ -29,7 +30,6 @@ from dsm.models.wrapper import CausalLM
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.training.optim import build_adamw
-from dsm.training.schedules import learning_rate
 
 
 @dataclass

@@ -9,8 +9,8 @@ import pytest
 
 from dsm.config.compose import compose_config
 from dsm.config.plan import plan_text
+from dsm.config.runs import run_path
 from dsm.errors import UserError
-from dsm.training.runs import run_path
 
 SFT = ["stage=sft", "data.sources.a.path=a.jsonl", "tokenizer.path=tok"]
 

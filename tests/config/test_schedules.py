@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from dsm.config.schedules import learning_rate, milestones
 from dsm.config.training import ConstantConfig, CosineConfig, MultiStepConfig, SchedulerConfig, WSDConfig
-from dsm.training.schedules import learning_rate, milestones
 
 PAPER = MultiStepConfig(name="multistep", warmup_steps=2000, milestones=[0.8, 0.9], factors=[0.316, 0.1])
 COSINE = CosineConfig(name="cosine", warmup_steps=100, final_ratio=0.1)
