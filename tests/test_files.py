@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dsm.files import atomic_directory, atomic_write_text
+from dsm.files import atomic_directory, atomic_file, atomic_write_text, clear_partial_files
 
 SLAIN = """
 import os, signal, sys
@@ -80,3 +80,27 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
         atomic_write_text(path, text)
         assert path.read_text(encoding="utf-8") == text
     assert os.listdir(path.parent) == ["state.json"]
+
+
+def test_a_file_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "step.ckpt"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with atomic_file(path) as file:
+            file.write(b"ne")
+            assert sorted(os.listdir(tmp_path)) == [".step.ckpt.partial", "step.ckpt"]
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["step.ckpt"]
+
+
+def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
+    for name in (".a.partial", "a", "b.partial", ".hidden"):
+        (tmp_path / name).touch()
+    clear_partial_files(tmp_path)
+    clear_partial_files(tmp_path / "absent")
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a", "b.partial"]

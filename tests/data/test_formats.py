@@ -195,7 +195,7 @@ def test_a_row_that_cannot_be_used_is_set_aside_with_the_reason(
         ({"suffix": True}, "set style to cot, pot or tir"),
         ({"weight": 0.0}, "greater than 0"),
         ({"weight": float("inf")}, "finite"),
-        ({"limit": 0}, "greater than or equal to 1"),
+        ({"limit": 0}, "greater than 0"),
         ({"limit": "3"}, "valid integer"),
         ({"layout": "chatml"}, "'auto', 'messages'"),
         ({"pth": "x"}, "Extra inputs are not permitted"),

@@ -163,8 +163,8 @@ def test_wrong_architectures(settings: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "neither is given; exactly one is allowed"),
-        ({"path": "a", "architecture": "llama"}, "both are given; exactly one is allowed"),
+        ({}, "path=null: must be given"),
+        ({"path": "a", "architecture": "llama"}, "path=a, architecture=llama: exactly one is allowed"),
         ({"path": "a", "config": {"hidden_size": 8}}, "only for a new architecture"),
         ({"path": "a", "vocab_size": 8}, "vocab_size=8: only for a new architecture"),
         ({"architecture": "llama", "resize_embeddings": True}, "only with path"),

@@ -70,7 +70,7 @@ def main() -> None:
             start(lab.command(Path(folder, name), DROPOUT, f"trainer.steps={steps}"), Path(folder, "whole.log")).join()
             times.append(time.monotonic() - began)
         # Short enough for all kills to fall before the end: from the start of the process to a few steps in.
-        longest = times[0] + 0.5 * (times[1] - times[0]) / arguments.kills
+        longest = times[0] + 0.8 * (times[1] - times[0]) / arguments.kills
         print(f"start and end {times[0]:.2f} s, {arguments.steps} steps {times[1] - times[0]:.2f} s")
         rng = random.Random(arguments.seed)
         runs = Path(folder, "killed")
