@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from dsm.config.base import HUB_PREFIX
 from dsm.config.run import RunConfig, SFTConfig
 from dsm.errors import UserError
 
-HUB_PREFIX = "hub:"
 _HUB_NAME = re.compile(r"hub:[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 _DATA = "a data file, a folder of them, or hub:org/name"
 _MODEL = ("config.json",)

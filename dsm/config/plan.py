@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dsm.config.checks import HUB_PREFIX
+from dsm.config.base import HUB_PREFIX
 from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
 from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
 from dsm.config.runs import newest_checkpoint, run_path

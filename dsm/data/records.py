@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsm.config.base import HUB_PREFIX
 from dsm.errors import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
-HUB = "hub:"
 RAW_CHARS = 200
 _CHUNK_BYTES = 1 << 20
 _BATCH_ROWS = 1024
@@ -71,7 +71,7 @@ def read_records(path: str, *, split: str | None = None, key: str = "path") -> I
             no row.
     """
     name = f"{key}={path}"
-    if path.startswith(HUB) or _is_saved_dataset(Path(path)):
+    if path.startswith(HUB_PREFIX) or _is_saved_dataset(Path(path)):
         return _non_empty(_dataset_rows(path, split, name), name)
     files = _data_files(Path(path), split, name)
     return _non_empty((row for file in files for row in _file_rows(file, name)), name)
@@ -84,7 +84,7 @@ def content_fingerprint(path: str, *, split: str | None = None, key: str = "path
     """
     name, root = f"{key}={path}", Path(path)
     digest = hashlib.sha256()
-    if path.startswith(HUB):
+    if path.startswith(HUB_PREFIX):
         digest.update(_load_dataset(path, split, name)._fingerprint.encode())
         return digest.hexdigest()
     if _is_saved_dataset(root):
@@ -311,8 +311,8 @@ def _load_dataset(path: str, split: str | None, name: str) -> Any:
     import datasets
 
     try:
-        if path.startswith(HUB):
-            repository, _, config = path.removeprefix(HUB).partition(":")
+        if path.startswith(HUB_PREFIX):
+            repository, _, config = path.removeprefix(HUB_PREFIX).partition(":")
             found = datasets.load_dataset(repository, config or None)
         else:
             found = datasets.load_from_disk(path)

@@ -19,13 +19,13 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from dsm.config.base import HUB_PREFIX
 from dsm.errors import UserError
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 RESERVED = tuple(f"<|reserved_{i}|>" for i in range(5))
 SPECIAL_TOKENS = (BOS, EOS, PAD, *RESERVED)  # their ids are 0, 1, 2, ...
 MIN_VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
-HUB_PREFIX = "hub:"
 
 # The long-vowel mark and its half-width form belong to no single script, so they are named beside the scripts.
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\x{30FC}\x{FF70}"

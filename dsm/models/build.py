@@ -12,12 +12,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from dsm.config.base import HUB_PREFIX
 from dsm.config.model import ModelConfig
 from dsm.errors import UserError
 from dsm.models.attention import check_backend
 from dsm.models.wrapper import CausalLM, seeded_rng
-
-HUB_PREFIX = "hub:"
 
 
 def build_model(cfg: ModelConfig, vocab_size: int, *, dtype: torch.dtype = torch.float32, seed: int) -> CausalLM:
