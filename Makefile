@@ -12,7 +12,7 @@ NEW_ENOUGH = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>
   echo "PYTHON=$(PYTHON): Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1 | head -1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint install constraints clean
+.PHONY: help quickstart test lint install bubblewrap constraints clean
 
 help:  ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,7 +34,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(NEW_ENOUGH)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(MAKE) --no-print-directory bubblewrap
 	touch $@
+
+bubblewrap:  ## Install bubblewrap, which jails model-written programs (or say how); nothing else needs root
+	@command -v bwrap > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+	  { apt-get install -y -qq bubblewrap || { apt-get update -qq && apt-get install -y -qq bubblewrap; }; }; } || \
+	  echo "bubblewrap is missing: model-written programs will not run. Install it: sudo apt-get install bubblewrap" >&2
 
 constraints:  ## Raise all pins in constraints.txt to the newest versions that fit together
 	$(NEW_ENOUGH)

@@ -118,7 +118,7 @@ def _stage(config: Any) -> dict[str, Any]:
             print(plan_text(config))
         return {}
     from dsm.config.checks import check_paths
-    from dsm.config.run import STAGES
+    from dsm.config.stages import STAGES
 
     check_paths(config)
     module, function = STAGES[config.stage][1].split(":")

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from dsm.config.explain import hydra_problem, shown, validation_problem
 from dsm.config.listing import closest, conf_dir, groups
-from dsm.config.run import STAGES, RunConfig
+from dsm.config.run import RunConfig
+from dsm.config.stages import STAGES
 from dsm.errors import UserError
 
 
@@ -191,6 +192,7 @@ def refuse_unknown_groups(overrides: Sequence[Override]) -> None:
         value = override.value()
         if value is None and key in ("experiment", "debug"):
             continue
-        if str(value) not in known[key]:
-            near = closest(str(value), known[key])
-            raise UserError(f"{override.input_line}: must be one of {', '.join(known[key])}{near}")
+        for option in value if isinstance(value, list) else [value]:
+            if str(option) not in known[key]:
+                near = closest(str(option), known[key])
+                raise UserError(f"{override.input_line}: must be one of {', '.join(known[key])}{near}")

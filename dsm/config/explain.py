@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from pydantic import BaseModel, ValidationError
 
 from dsm.config.listing import closest, groups, stage_groups
-from dsm.config.run import STAGES
+from dsm.config.stages import STAGES
 
 _SHORTER = (
     (r"Input should be a valid dictionary( or instance of \w+)?", "must be a group of settings"),

@@ -1,8 +1,8 @@
-"""One schema a stage: the whole of a composed run, and the checks that span groups."""
+"""The whole of a composed run, one schema for each training stage, and the checks that span groups."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -99,17 +99,3 @@ class TokenizerConfig(RunConfig):
     stage: Literal["tokenizer"]
     tokenizer: TokenizerTrainingConfig
     data: TextDataConfig
-
-
-STAGES: dict[str, tuple[type[RunConfig], str]] = {
-    "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
-    "sft": (SFTConfig, "dsm.training.stages:fine_tune"),
-}
-"""Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
-
-
-def result_settings(config: RunConfig) -> dict[str, Any]:
-    """What makes one run's result differ from another's: everything but how it is watched and where it lies."""
-    groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger"}
-    watching = dict.fromkeys(groups, True) | {"trainer": {"log_every", "validate_every", "max_skipped_steps"}}
-    return config.model_dump(exclude=watching)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsm.config.run import RunConfig, result_settings
+from dsm.config.run import RunConfig
+from dsm.config.stages import result_settings
 from dsm.errors import UserError
 from dsm.files import atomic_write_text, clear_partial_files
 

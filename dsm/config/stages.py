@@ -1,0 +1,25 @@
+"""The stages there are, and which of their settings make the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig
+
+STAGES: dict[str, tuple[type[RunConfig], str]] = {
+    "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
+    "sft": (SFTConfig, "dsm.training.stages:fine_tune"),
+}
+"""Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
+
+
+def result_settings(config: RunConfig) -> dict[str, Any]:
+    """What makes one run's result differ from another's: everything but how it is watched and where it lies."""
+    groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger"}
+    watching = dict.fromkeys(groups, True) | {
+        "trainer": {"log_every", "validate_every", "max_skipped_steps"},
+        "engine": {"max_rows"},
+        "grader": {"workers"},
+        "sandbox": {"workers"},
+    }
+    return config.model_dump(exclude=watching)
