@@ -20,8 +20,8 @@ from dsm.config.training import SamplesConfig
 from dsm.data.batch import MicroBatch
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
-from dsm.training.launch import World
-from dsm.training.loggers import JsonlLogger, rewind, rewind_tensorboard
+from dsm.runtime.launch import World
+from dsm.runtime.loggers import JsonlLogger, rewind, rewind_tensorboard
 from dsm.training.step import UpdateModule
 from dsm.training.throughput import memory_gb, peak_flops
 

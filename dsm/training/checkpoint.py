@@ -30,7 +30,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from dsm.config.training import CheckpointConfig
 from dsm.errors import StoppedError, UserError
 from dsm.files import atomic_file
-from dsm.training.launch import World
+from dsm.runtime.launch import World
 from dsm.training.step import Progress, UpdateModule
 
 log = logging.getLogger("dsm")

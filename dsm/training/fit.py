@@ -21,12 +21,12 @@ from dsm.config.run import SFTConfig
 from dsm.errors import StoppedError
 from dsm.files import atomic_write_text
 from dsm.models.export import export_model
+from dsm.runtime.launch import World, accelerator
+from dsm.runtime.loggers import JsonlLogger, build_loggers, close
+from dsm.runtime.session import Session
 from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
 from dsm.training.checkpoint import AtomicCheckpointIO, ExactCheckpoint
-from dsm.training.launch import World, accelerator
-from dsm.training.loggers import JsonlLogger, build_loggers, close
 from dsm.training.material import Material
-from dsm.training.session import Session
 from dsm.training.step import UpdateModule
 
 log = logging.getLogger("dsm")

@@ -27,8 +27,8 @@ from dsm.data.order import PackedOrder
 from dsm.data.packing import pack
 from dsm.data.stream import StepStream
 from dsm.files import atomic_write_text
-from dsm.training.launch import World, accelerator
-from dsm.training.session import Session
+from dsm.runtime.launch import World, accelerator
+from dsm.runtime.session import Session
 
 log = logging.getLogger("dsm")
 

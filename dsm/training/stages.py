@@ -12,10 +12,10 @@ from dsm.data import tokenizer as tokenizers
 from dsm.data.texts import read_texts
 from dsm.files import atomic_directory, atomic_write_text
 from dsm.models.build import build_model, transformers_config
+from dsm.runtime.launch import accelerator
+from dsm.runtime.session import session
 from dsm.training.fit import fit
-from dsm.training.launch import accelerator
 from dsm.training.material import instruction_material
-from dsm.training.session import session
 from dsm.training.sft import SFTModule
 from dsm.training.step import StepSettings
 

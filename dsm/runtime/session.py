@@ -16,7 +16,7 @@ from dsm.config.run import RunConfig
 from dsm.config.runs import RunFolder, open_run
 from dsm.config.training import ParallelConfig
 from dsm.errors import UserError
-from dsm.training.launch import World, processes
+from dsm.runtime.launch import World, processes
 
 log = logging.getLogger("dsm")
 

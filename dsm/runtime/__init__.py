@@ -1,0 +1,1 @@
+"""What surrounds every stage: its processes, its run folder, its log and its loggers."""
