@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from dsm.config.base import HUB_PREFIX
+from dsm.config.evaluation import EvalConfig
+from dsm.config.report import ReportStageConfig
 from dsm.config.run import RunConfig, SFTConfig
 from dsm.errors import UserError
 
@@ -27,12 +29,30 @@ def check_paths(config: RunConfig) -> None:
     if isinstance(config, SFTConfig):
         for name, source in config.data.validation.sources.items():
             _check(f"data.validation.sources.{name}.path", source.path, _DATA)
+    if isinstance(config, SFTConfig | EvalConfig):
         if config.model.path is not None:
             _check("model.path", config.model.path, "a Hugging Face folder, or hub:org/name", _MODEL)
         if config.tokenizer.path is not None:
             _check("tokenizer.path", config.tokenizer.path, "a tokenizer's folder, or hub:org/name", _TOKENIZER)
+    if isinstance(config, EvalConfig):
+        _check_benchmarks(config)
+    if isinstance(config, ReportStageConfig):
+        for name, path in config.evaluations.items():
+            _check(f"evaluations.{name}", path, "the folder of an evaluation that has ended, or its results.json")
     if config.resume not in ("auto", "never"):
         _check_resume(config.resume)
+
+
+def _check_benchmarks(config: EvalConfig) -> None:
+    root = config.data_root
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise UserError(f"data_root={root}: no such folder; give the one that holds the benchmarks' files, or null")
+    for name, benchmark in config.benchmarks.items():
+        data = benchmark.data
+        if data.path is not None:
+            _check(f"benchmarks.{name}.data.path", data.path, _DATA)
+        elif root is not None and data.file is not None and not (Path(root).expanduser() / data.file).exists():
+            raise UserError(f"data_root={root}: {data.file} is not in it; give benchmarks.{name}.data.path=FILE")
 
 
 def _check(key: str, path: str, wanted: str, one_of: tuple[str, ...] = ()) -> None:

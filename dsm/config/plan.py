@@ -14,6 +14,8 @@ from typing import Any
 
 from dsm.config.base import HUB_PREFIX
 from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
+from dsm.config.evaluation import EvalConfig
+from dsm.config.report import ReportStageConfig
 from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
 from dsm.config.runs import newest_checkpoint, run_path
 from dsm.config.schedules import milestones
@@ -42,6 +44,10 @@ def plan_text(config: RunConfig) -> str:
         sections["Tokenizer"] = [("vocabulary", text)]
     if isinstance(config, SFTConfig):
         sections |= _sft_sections(config)
+    if isinstance(config, EvalConfig):
+        sections |= _evaluation_sections(config)
+    if isinstance(config, ReportStageConfig):
+        sections["Evaluations"] = [(config.label(name), path) for name, path in config.evaluations.items()]
     width = max(len(label) for rows in sections.values() for label, _ in rows)
     lines = []
     for title, rows in sections.items():
@@ -107,6 +113,40 @@ def _sft_sections(config: SFTConfig) -> dict[str, Rows]:
     return sections
 
 
+def _evaluation_sections(config: EvalConfig) -> dict[str, Rows]:
+    _, model = _model(config, _tokenizer_ids(config.tokenizer_path))
+    asked, sampling = config.prompting, config.sampling
+    how = (
+        f"sampled at temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
+        if sampling.temperature
+        else "greedy"
+    )
+    answers: Rows = [
+        ("prompts", asked if asked != "auto" else "zero_shot if the tokenizer has a chat template, else few_shot")
+    ]
+    answers.append(("answers", f"{sampling.n:,} an item, {how}"))
+    answers.append(("grader", config.grader.name))
+    sections: dict[str, Rows] = {"Model": model, "Answers": answers}
+    for name, benchmark in config.benchmarks.items():
+        path = benchmark.data.path or (
+            f"{config.data_root}/{benchmark.data.file}"
+            if config.data_root and benchmark.data.file
+            else benchmark.data.hub
+        )
+        rows: Rows = [_source_row("data", path or "NOT GIVEN")]
+        kind = {"generate": "an answer is written", "choices": "choices are scored", "code": "tests are run"}[
+            benchmark.kind
+        ]
+        rows.append(("kind", kind))
+        rows.append(("few-shot", f"{benchmark.few_shot.shots} exemplars, tool {benchmark.few_shot.tool}"))
+        rows.append(("zero-shot", f"tool {benchmark.zero_shot.tool}"))
+        limit = sampling.max_new_tokens or benchmark.max_new_tokens
+        rows.append(("new tokens", f"{limit:,} at most an answer"))
+        rows += [("reference", f"{who}: {100 * value:.1f}") for who, value in benchmark.reference.items()]
+        sections[benchmark.title or name] = rows
+    return sections
+
+
 def _step_rows(config: SFTConfig, steps: int | None, positions: int, ranks: int) -> Rows:
     budget, schedule, peak = config.trainer, config.scheduler, config.optim.lr
     count = budget.sequences_per_step
@@ -157,7 +197,7 @@ def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[s
     return {"Memory of one device (without its context and small temporaries)": rows}
 
 
-def _model(config: SFTConfig, ids: int | None) -> tuple[ModelShape | None, Rows]:
+def _model(config: SFTConfig | EvalConfig, ids: int | None) -> tuple[ModelShape | None, Rows]:
     """The model's shape, if it can be known, and what to say of it."""
     model = config.model
     padded = None if ids is None else -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple

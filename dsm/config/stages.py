@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from dsm.config.evaluation import EvalConfig
+from dsm.config.report import ReportStageConfig
 from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig
 
 STAGES: dict[str, tuple[type[RunConfig], str]] = {
     "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
     "sft": (SFTConfig, "dsm.training.stages:fine_tune"),
+    "eval": (EvalConfig, "dsm.evaluation.stages:evaluate"),
+    "report": (ReportStageConfig, "dsm.evaluation.stages:report"),
 }
 """Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
 

@@ -55,7 +55,9 @@ class _DamagedStreamError(Exception):
         self.reason, self.partial = reason, partial
 
 
-def read_records(path: str, *, split: str | None = None, key: str = "path") -> Iterator[Record | Rejected]:
+def read_records(
+    path: str, *, split: str | None = None, key: str = "path", allow_nan: bool = False
+) -> Iterator[Record | Rejected]:
     """Stream the rows of `path` in a fixed order (files sorted by name, rows as they lie).
 
     Args:
@@ -64,6 +66,7 @@ def read_records(path: str, *, split: str | None = None, key: str = "path") -> I
         split: the split of a hub or saved data set (needless when it has only one); in a folder of files, it keeps
             those with this word in their path, as `train-00000.parquet` or `train/a.jsonl`.
         key: the config key that errors name.
+        allow_nan: whether a JSON row may hold NaN or an infinite number, which JSON itself has no word for.
 
     Raises:
         UserError: if the source cannot be read at all: at the call for a path that is missing or of an unsupported
@@ -74,7 +77,7 @@ def read_records(path: str, *, split: str | None = None, key: str = "path") -> I
     if path.startswith(HUB_PREFIX) or _is_saved_dataset(Path(path)):
         return _non_empty(_dataset_rows(path, split, name), name)
     files = _data_files(Path(path), split, name)
-    return _non_empty((row for file in files for row in _file_rows(file, name)), name)
+    return _non_empty((row for file in files for row in _file_rows(file, name, allow_nan)), name)
 
 
 def content_fingerprint(path: str, *, split: str | None = None, key: str = "path") -> str:
@@ -150,15 +153,17 @@ def _hint(path: Path) -> str:
     return f" (did you mean {path.parent / close[0]}?)" if close else ""
 
 
-def _file_rows(file: Path, name: str) -> Iterator[Record | Rejected]:
-    readers = {".parquet": _parquet_rows, ".json": _json_rows}
+def _file_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Rejected]:
     try:
-        yield from readers.get(file.suffix, _jsonl_rows)(file, name)
+        if file.suffix == ".parquet":
+            yield from _parquet_rows(file, name)
+        else:
+            yield from (_json_rows if file.suffix == ".json" else _jsonl_rows)(file, name, allow_nan)
     except OSError as error:
         raise UserError(f"{name}: {file} cannot be read ({error.strerror or _first_line(error)})") from error
 
 
-def _jsonl_rows(file: Path, name: str) -> Iterator[Record | Rejected]:
+def _jsonl_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Rejected]:
     number = 0
     try:
         for number, line in enumerate(_lines(_chunks(file)), start=1):
@@ -167,7 +172,7 @@ def _jsonl_rows(file: Path, name: str) -> Iterator[Record | Rejected]:
                     raise UserError(f"{name}: {file} is UTF-16; save it as UTF-8")
                 line = line.removeprefix(_BOM)
             if line.strip():
-                yield _parse_line(line, f"{file}:{number}")
+                yield _parse_line(line, f"{file}:{number}", allow_nan)
     except _DamagedStreamError as damage:
         if number == 0 and not damage.partial:
             raise UserError(f"{name}: {file} {damage.reason}") from damage
@@ -226,10 +231,10 @@ def _zstd_chunks(compressed: Iterator[bytes]) -> Iterator[bytes]:
         raise _DamagedStreamError("is a truncated zstd stream")
 
 
-def _parse_line(line: bytes, location: str) -> Record | Rejected:
+def _parse_line(line: bytes, location: str, allow_nan: bool) -> Record | Rejected:
     raw = line.decode("utf-8", errors="replace").strip()[:RAW_CHARS]
     try:
-        return _checked(json.loads(line.decode("utf-8")), location, raw)
+        return _checked(json.loads(line.decode("utf-8")), location, raw, allow_nan)
     except UnicodeDecodeError as error:
         return Rejected(location, f"not valid UTF-8 (byte {error.start + 1} of the line)", raw)
     except json.JSONDecodeError as error:
@@ -238,10 +243,10 @@ def _parse_line(line: bytes, location: str) -> Record | Rejected:
         return Rejected(location, f"not readable as JSON: {_first_line(error)}", raw)
 
 
-def _checked(value: Any, location: str, raw: str) -> Record | Rejected:
+def _checked(value: Any, location: str, raw: str, allow_nan: bool) -> Record | Rejected:
     if not isinstance(value, dict):
         return Rejected(location, f"a row must be a JSON object, this is a {type(value).__name__}", raw)
-    if _has_non_finite(value):
+    if not allow_nan and _has_non_finite(value):
         return Rejected(location, "holds NaN or an infinite number", raw)
     return Record(value, location)
 
@@ -256,7 +261,7 @@ def _has_non_finite(value: Any) -> bool:
     return any(_has_non_finite(item) for item in value)
 
 
-def _json_rows(file: Path, name: str) -> Iterator[Record | Rejected]:
+def _json_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Rejected]:
     """A `.json` file holds a list of rows; JSON lines under that name are common enough to be taken too."""
     data = file.read_bytes()
     if not data.strip():
@@ -267,7 +272,7 @@ def _json_rows(file: Path, name: str) -> Iterator[Record | Rejected]:
         raise UserError(f"{name}: {file} is not valid UTF-8 (byte {error.start + 1})") from error
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            yield from _jsonl_rows(file, name)
+            yield from _jsonl_rows(file, name, allow_nan)
             return
         raise UserError(f"{name}: {file} is not valid JSON: {error.msg} at line {error.lineno}") from error
     except (ValueError, RecursionError) as error:
@@ -275,7 +280,7 @@ def _json_rows(file: Path, name: str) -> Iterator[Record | Rejected]:
     if not isinstance(rows, list):
         raise UserError(f"{name}: {file} holds a JSON {type(rows).__name__}; a .json file must hold a list of objects")
     for number, row in enumerate(rows, start=1):
-        yield _checked(row, f"{file}:{number}", raw_row(row))
+        yield _checked(row, f"{file}:{number}", raw_row(row), allow_nan)
 
 
 def _parquet_rows(file: Path, name: str) -> Iterator[Record | Rejected]:

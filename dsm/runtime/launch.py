@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -28,6 +28,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    patient: Any = None  # the group of all ranks for waits without a limit
 
     @classmethod
     def from_environment(cls) -> World:
@@ -76,6 +77,11 @@ class World:
         dist.all_reduce(box, op=dist.ReduceOp.MAX)
         return int(box)
 
+    def wait(self) -> None:
+        """Until all ranks are here, however long that takes; one that dies breaks the connection, and so the wait."""
+        if self.size > 1:
+            dist.barrier(group=self.patient)
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of ranks, on every rank."""
         if self.size == 1:
@@ -110,6 +116,6 @@ def processes(config: ParallelConfig) -> Iterator[World]:
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
-        yield world
+        yield replace(world, patient=dist.new_group(backend="gloo", timeout=timedelta(days=365)))
     finally:
         dist.destroy_process_group()

@@ -7,6 +7,7 @@ import io
 import json
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,13 @@ def build_loggers(config: LoggerConfig, folder: Path, name: str, settings: dict[
         logger.log_hyperparams(settings)
         loggers.append(logger)
     return loggers
+
+
+def log_table(loggers: list[Logger], name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of rows with the same keys, to those loggers that show tables (W&B)."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and rows:
+            logger.log_table(name, columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
 def close(loggers: list[Logger]) -> None:

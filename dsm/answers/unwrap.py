@@ -1,0 +1,94 @@
+"""From an answer as it was written to the bare answer: out of boxes, out of dollar signs, out of a short sentence.
+
+The extractor has usually done this already; what is left is a stray `$..$`, a trailing full stop, `the answer is`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BOX = re.compile(r"\\?\\(?:boxed|fbox)\s*\{")
+_CONNECTOR = re.compile(r"[,;&]|\b(?:and|or)\b|\bet\b|\by\b|或|和|与|及|、")
+_MARKUP = re.compile(r"\\(?:text|mbox|quad|qquad)(?![a-zA-Z])|\\[()\[\],; ]|[${}.\s]+")
+_LEAD = re.compile(
+    r"^\W*(?:(?:so|thus|hence|therefore|and|then|is)\b[\s,:]*)*"
+    r"(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|only\s+)?(?:answer|solution|result|value)s?(?:\s+choice)?\s*(?:is|are|:|=|be)+\s*:?\s*"
+    r"|^\s*(?:最终)?(?:正确)?(?:答案|结果|解|答)\s*(?:应该)?\s*(?:是|为|：|:|=)+\s*|^\s*####\s*|^\s*(?:answer|final answer|ans)\s*[:=]\s*"
+    r"|^\s*(?:(?:so|thus|hence|therefore),?\s+)",
+    re.IGNORECASE,
+)
+_MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_WHOLE = re.compile(
+    r"^(?:\$\$(?P<a>[^$]+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$|\\\((?P<c>.+)\\\)|\\\[(?P<d>.+)\\\])$|^\*\*(?P<e>[^*]+)\*\*$|^`+(?P<f>[^`]+)`+$", re.DOTALL
+)
+_TRAILING = re.compile(r"[\s.。,，;；!！]+$")
+_ELLIPSIS = re.compile(r"(?:\.\.\.|\\[lcd]?dots[cbm]?\s*)$")
+
+
+def last_boxes(text: str) -> list[str]:
+    """The contents of the last \\boxed and of those in front of it that a short `and`, `or` or comma joins to it."""
+    found: list[tuple[int, int, str]] = []
+    position = 0
+    while match := _BOX.search(text, position):
+        end = closing_brace(text, match.end())
+        if end is None:
+            if not found:
+                return [text[match.end() :]]
+            break
+        found.append((match.start(), end + 1, text[match.end() : end]))
+        position = end + 1
+    if not found:
+        return []
+    boxes = [found[-1][2]]
+    for (_, end, content), (start, _, _) in zip(found[-2::-1], found[:0:-1], strict=True):
+        gap = _MARKUP.sub(" ", text[end:start]).strip() if start - end < 60 else "far"
+        if gap and (len(gap.split()) > 5 or not _CONNECTOR.search(gap)):
+            break
+        boxes.insert(0, content)
+    return boxes
+
+
+def closing_brace(text: str, start: int) -> int | None:
+    """The index of the brace that closes the one just before `start`, if any."""
+    depth = 1
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
+        if match[0] == "{":
+            depth += 1
+        elif match[0] == "}":
+            depth -= 1
+            if depth == 0:
+                return match.start()
+    return None
+
+
+def unwrap(text: str) -> str:
+    """The bare answer in the text: boxes opened, delimiters, leading phrases and closing punctuation gone."""
+    if "boxed" in text or "fbox" in text:
+        boxes = last_boxes(text)
+        if boxes:
+            text = ", ".join(unwrap(box) if "boxed" not in box else box for box in boxes)
+    text = text.strip()
+    for _ in range(8):
+        before = text
+        if found := _WHOLE.match(text):
+            text = next(group for group in found.groups() if group is not None).strip()
+        if not _ELLIPSIS.search(text):
+            text = _TRAILING.sub("", text)
+        text = _LEAD.sub("", text, count=1).strip() or text
+        if text == before:
+            break
+    return text
+
+
+def from_sentence(text: str) -> str | None:
+    """The last formula or number of a short sentence; none if it has neither, or is no sentence."""
+    formulas = [next(group for group in found if group) for found in _MATH.findall(text)]
+    if formulas:
+        return formulas[-1].strip()
+    if len(text.split()) < 3 and not re.search(r"[\u4e00-\u9fff]", text):
+        return None
+    tail = re.split(r"\b(?:is|are|was|equals|be|answer)\b|[=是为]", text)[-1].strip(" .:。")
+    if tail != text and re.search(r"\d", tail):
+        return tail
+    numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|-?\.\d+", text)
+    return numbers[-1].rstrip(",") if numbers else None

@@ -1,0 +1,137 @@
+"""The report as one HTML file that needs nothing else: styles, figures and items are inside, the network is forbidden.
+
+What models wrote is hostile: Jinja escapes every value, LaTeX stays text, and the page's own policy lets no script run
+but ours, by its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from dsm.evaluation import plots
+from dsm.evaluation.compare import Benchmark, Comparison, choose_items, cross_table, visible
+from dsm.evaluation.loading import Record, Sample
+from dsm.evaluation.metrics import natural_key
+from dsm.evaluation.table import percent
+
+REFERENCE_COLUMNS = 4
+"""Published numbers that stand beside ours; the others are folded away below the table."""
+SIGNS = {"correct": "✓", "wrong": "✗", "ungradable": "?", "mixed": "~"}
+
+
+def render_html(comparison: Comparison, *, title: str, items: int, output_chars: int) -> str:
+    """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("dsm.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+
+    def source(name: str) -> Markup:
+        """A file of ours, as it is."""
+        assert environment.loader is not None
+        return Markup(environment.loader.get_source(environment, name)[0])
+
+    def figure(svg: str) -> Markup:
+        """matplotlib has escaped what it drew."""
+        return Markup(plots.themed(svg))
+
+    script = source("browser.js")
+    benchmarks, references = comparison.benchmarks, comparison.references()
+    drawn = [(benchmark.title, plots.curves(comparison, benchmark)) for benchmark in benchmarks]
+    gaps = plots.differences(comparison)
+    return environment.get_template("report.html").render(
+        title=title,
+        style=source("style.css"),
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        labels=comparison.labels,
+        models=comparison.models,
+        baseline=comparison.baseline,
+        warnings=comparison.warnings(),
+        benchmarks=benchmarks,
+        references=references[:REFERENCE_COLUMNS],
+        more_references=references[REFERENCE_COLUMNS:],
+        bars=figure(plots.accuracy_bars(comparison)),
+        pairs=[(b, index, pair) for b in benchmarks for index, pair in enumerate(b.pairs) if pair is not None],
+        gaps=figure(gaps) if gaps else "",
+        curves=[(heading, figure(svg)) for heading, svg in drawn if svg],
+        grouped=[part for benchmark in benchmarks if (part := _groups(benchmark))],
+        browsed=[part for benchmark in benchmarks if (part := _browser(benchmark, items))],
+        colour=plots.colour,
+        percent=percent,
+        signed=signed,
+        p_value=p_value,
+        sign=SIGNS,
+        telling=telling,
+        present=lambda found: [(index, one) for index, one in enumerate(found) if one is not None],
+        one_line=lambda text: " ".join(text[:300].split()),
+        clip=lambda text: clip(text, output_chars),
+    )
+
+
+def signed(share: float) -> str:
+    """0.123 -> '+12.3'; a true minus sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """Two digits that mean something."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def clip(text: str, limit: int) -> str:
+    """A long text without its middle, saying how much is left out; its end, where the answer stands, gets a third."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    left_out = f"\n[… {len(text) - limit:,} characters left out …]\n"
+    return text[: limit - tail] + left_out + (text[-tail:] if tail else "")
+
+
+def telling(record: Record) -> Iterator[tuple[int, Sample]]:
+    """(number from 1, sample): the first sample, and the first one with another verdict."""
+    seen: set[str] = set()
+    for number, sample in enumerate(record.samples, start=1):
+        if sample.verdict not in seen and len(seen) < 2:
+            seen.add(sample.verdict)
+            yield number, sample
+
+
+def _groups(benchmark: Benchmark) -> dict[str, Any] | None:
+    """Tables of one kind of group, and of two kinds crossed; None where items have no groups."""
+    kinds = []
+    names: dict[str, set[str]] = {}
+    for entry in benchmark.entries:
+        for kind, groups in entry.groups.items() if entry else ():
+            names.setdefault(kind, set()).update(groups)
+    for kind in sorted(names):
+        rows = []
+        for name in sorted(names[kind], key=natural_key):
+            found = [entry.groups.get(kind, {}).get(name) if entry else None for entry in benchmark.entries]
+            n = max(group.n for group in found if group)
+            rows.append((name, n, [group.accuracy if group else None for group in found]))
+        kinds.append((kind, rows))
+    crossed = []
+    for index, records in enumerate(benchmark.items):
+        if records and (table := cross_table(records)):
+            columns = sorted({name for row in table[2].values() for name in row}, key=natural_key)
+            crossed.append((index, *table, columns))
+    return {"title": benchmark.title, "kinds": kinds, "crossed": crossed} if kinds else None
+
+
+def _browser(benchmark: Benchmark, limit: int) -> dict[str, Any] | None:
+    """The items to look at, each with its first record for what all records share; None where there are none."""
+    shown = choose_items(benchmark, limit)
+    total = len(benchmark.shared_ids())
+    return {"name": benchmark.name, "title": benchmark.title, "shown": shown, "total": f"{total:,}"} if shown else None

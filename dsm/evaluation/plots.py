@@ -1,0 +1,238 @@
+"""The report's figures as SVG text: the same input gives the same bytes.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers, with a marker of its own for each model so that
+print without colour reads too. Text stays text: it can be selected, searched, and shows any script that the reader's
+fonts have. matplotlib is imported only when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dsm.evaluation.compare import CURVES, Benchmark, Comparison
+from dsm.evaluation.loading import Bounds
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c")
+MARKERS = "osD^vPX"
+REFERENCE_MARKERS = "Ds^v"
+INK, MUTED, GRID = "#1f2430", "#5c6370", "#d9dce1"
+_STYLE = {
+    "svg.hashsalt": "dsm",
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a model's name may have dollar signs
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+_WIDTH = 9.2
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+
+
+def colour(index: int) -> str:
+    """A model's colour, the same in every figure and table."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def accuracy_bars(comparison: Comparison) -> str:
+    """Accuracy of every model on every benchmark with 95 % intervals, and the references beside them."""
+    models, benchmarks = len(comparison.labels), comparison.benchmarks
+    thickness = 0.8 / models
+    with _figure(_WIDTH, 0.9 + len(benchmarks) * (0.22 + 0.2 * max(models, 2))) as (figure, drawn):
+        axes = figure.subplots()
+        for index, label in enumerate(comparison.labels):
+            cells = [benchmark.rows[0].cells[index] for benchmark in benchmarks]
+            known = [(place, cell) for place, cell in enumerate(cells) if cell is not None and cell.value is not None]
+            places = [place - 0.4 + (index + 0.5) * thickness for place, _ in known]
+            values = [_points(cell)[0] for _, cell in known]
+            bars = axes.barh(places, values, 0.9 * thickness, color=colour(index), label=label)
+            for bar, (place, _) in zip(bars, known, strict=True):
+                if index in benchmarks[place].foreign:
+                    bar.set(hatch="////", facecolor="none", edgecolor=colour(index))  # hollow: not to be compared
+            axes.errorbar(values, places, xerr=_errors([cell for _, cell in known]), fmt="none", ecolor=INK, lw=1)
+            for height, (_, cell) in zip(places, known, strict=True):
+                value, _, high = _points(cell)
+                axes.annotate(f"{value:.1f}", (high, height), (4, 0), textcoords="offset points", va="center", size=8)
+        for marker, name in zip(REFERENCE_MARKERS, comparison.references(), strict=False):
+            found = [(100 * b.reference[name], place) for place, b in enumerate(benchmarks) if name in b.reference]
+            x, y = zip(*found, strict=True)
+            top, bottom = [place - 0.46 for place in y], [place + 0.4 for place in y]
+            axes.vlines(x, top, bottom, color=MUTED, lw=0.8, ls=(0, (2, 2)))
+            axes.plot(x, top, marker, color=MUTED, mfc="none", ms=5.5, mew=1.3, ls="none", label=name)
+        axes.set_yticks(range(len(benchmarks)), [benchmark.title for benchmark in benchmarks])
+        axes.tick_params("y", length=0)
+        axes.set_ylim(len(benchmarks) - 0.4, -0.62)
+        axes.set_xlim(0, 107)
+        axes.set_xticks(range(0, 101, 20))
+        axes.set_xlabel("accuracy, %")
+        axes.grid(visible=False, axis="y")
+        _legend(figure, axes)
+    return drawn[0]
+
+
+def differences(comparison: Comparison) -> str | None:
+    """Every model's gap to the baseline, in points, on the same items with 95 % intervals; None without pairs."""
+    rows = [
+        (benchmark.title, index, pair.difference)
+        for benchmark in comparison.benchmarks
+        for index, pair in enumerate(benchmark.pairs)
+        if pair is not None and pair.difference.value is not None
+    ]
+    if not rows:
+        return None
+    titles = list(dict.fromkeys(title for title, _, _ in rows))
+    others = sorted({index for _, index, _ in rows})
+    step = 0.7 / len(others)
+    with _figure(_WIDTH, 0.9 + len(titles) * (0.24 + 0.17 * len(others))) as (figure, drawn):
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, lw=1)
+        for rank, index in enumerate(others):
+            mine = [(titles.index(title), gap) for title, other, gap in rows if other == index]
+            places = [place - 0.35 + (rank + 0.5) * step for place, _ in mine]
+            values = [100 * (gap.value or 0.0) for _, gap in mine]
+            errors = [
+                [value - 100 * gap.low for value, (_, gap) in zip(values, mine, strict=True)],
+                [100 * gap.high - value for value, (_, gap) in zip(values, mine, strict=True)],
+            ]
+            marker = MARKERS[index % len(MARKERS)]
+            label = comparison.labels[index]
+            axes.errorbar(values, places, xerr=errors, fmt=marker, color=colour(index), ms=6, lw=1.8, label=label)
+            for place, value, (_, gap) in zip(places, values, mine, strict=True):
+                axes.annotate(
+                    f"{value:+.1f}", (100 * gap.high, place), (5, 0), textcoords="offset points", va="center", size=8
+                )
+        axes.set_yticks(range(len(titles)), titles)
+        axes.tick_params("y", length=0)
+        axes.set_ylim(len(titles) - 0.5, -0.5)
+        axes.margins(x=0.12)
+        axes.set_xlabel(f"points above {comparison.labels[comparison.baseline]}")
+        axes.grid(visible=False, axis="y")
+        _legend(figure, axes)
+    return drawn[0]
+
+
+def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
+    """pass@k beside the votes over k, with 95 % bands; None where every model gave one answer an item."""
+    panels = [
+        ("pass@k: any of k is correct", ["pass"]),
+        ("maj@k: the vote of k is correct", ["maj", "weighted"]),
+    ]
+    found = [(title, [name for name in names if _curves(benchmark, name)]) for title, names in panels]
+    found = [(title, names) for title, names in found if names]
+    if not found:
+        return None
+    with _figure(_WIDTH, 3.3) as (figure, drawn):
+        grid = figure.subplots(1, 2, sharey=True)
+        ks: set[int] = set()
+        for axes, (title, names) in zip(grid, found, strict=False):
+            for name in names:
+                for index, curve in _curves(benchmark, name).items():
+                    x = sorted(map(int, curve))
+                    value, low, high = zip(*(_points(curve[str(k)]) for k in x), strict=True)
+                    suffix = ", weighted" if name == "weighted" else ""
+                    axes.fill_between(x, low, high, color=colour(index), alpha=0.16, lw=0)
+                    axes.plot(
+                        x,
+                        value,
+                        marker=MARKERS[index % len(MARKERS)],
+                        ls=":" if suffix else "-",
+                        color=colour(index),
+                        label=f"{comparison.labels[index]}{suffix}",
+                        ms=5,
+                        lw=1.8,
+                    )
+                    ks |= set(x)
+            axes.set_title(title)
+            axes.set_xscale("log", base=2)
+            axes.set_xlabel("k, samples")
+            axes.yaxis.set_tick_params(labelleft=True)
+        for axes in grid[: len(found)]:
+            axes.set_xticks(sorted(ks), [str(k) for k in sorted(ks)])
+            axes.minorticks_off()
+        for axes in grid[len(found) :]:
+            axes.set_visible(False)
+        grid[0].set_ylabel("% of items")
+        _legend(figure, grid[len(found) - 1])
+    return drawn[0]
+
+
+def _curves(benchmark: Benchmark, name: str) -> dict[int, dict[str, Bounds]]:
+    found = {
+        index: getattr(entry.metrics, CURVES[name])
+        for index, entry in enumerate(benchmark.entries)
+        if entry is not None and entry.n
+    }
+    return {index: curve for index, curve in found.items() if len(curve) > 1}
+
+
+def _points(cell: Bounds) -> tuple[float, float, float]:
+    """Value and bounds in percent."""
+    return 100 * (cell.value or 0.0), 100 * cell.low, 100 * cell.high
+
+
+def _errors(cells: Sequence[Bounds]) -> list[list[float]]:
+    points = [_points(cell) for cell in cells]
+    return [[value - low for value, low, _ in points], [high - value for value, _, high in points]]
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Any, list[str]]]:
+    """A figure, and a list that holds its SVG text once the block has ended; sizes in inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    drawn: list[str] = []
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, drawn
+        file = io.StringIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw the text, not ours
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    drawn.append(_tidy(file.getvalue()))
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    found = sorted(
+        zip(*axes.get_legend_handles_labels(), strict=True), key=lambda pair: type(pair[0]).__name__ == "Line2D"
+    )
+    handles, labels = zip(*found, strict=True)
+    figure.legend(handles, labels, loc="outside upper left", ncols=5, handlelength=1.4, columnspacing=1.6)
+
+
+def _tidy(svg: str) -> str:
+    """Only the <svg> element, without the ids that would meet again in the next figure."""
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return re.sub(r"'DejaVu Sans', [^;\"]*", _FONTS, svg)
+
+
+def themed(svg: str) -> str:
+    """A figure to stand in a page whose CSS has the colours --ink, --muted and --grid."""
+    for value, name in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
+        svg = svg.replace(f": {value}", f": var(--{name})")
+    return svg

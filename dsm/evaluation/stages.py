@@ -1,0 +1,110 @@
+"""`stage=eval` and `stage=report`, from a checked configuration to what they leave in their run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import ExitStack
+from typing import Any
+
+from dsm.config.evaluation import EvalConfig
+from dsm.data.tokenizer import load_tokenizer
+from dsm.errors import UserError
+from dsm.evaluation.metrics import flat_metrics, summarise
+from dsm.evaluation.runner import Runner
+from dsm.evaluation.table import table
+from dsm.evaluation.tasks import Bench, Task, model_fingerprint
+from dsm.files import atomic_write_text
+from dsm.models.build import build_model, transformers_config
+from dsm.rollout.embedded import EmbeddedEngine
+from dsm.runtime.launch import accelerator
+from dsm.runtime.loggers import build_loggers, close, log_table
+from dsm.runtime.session import Session, session
+
+log = logging.getLogger("dsm")
+_LOGGED_ITEMS = 200  # of each benchmark, in the loggers' tables
+
+
+def evaluate(config: EvalConfig) -> dict[str, Any]:
+    """`stage=eval`: answer every benchmark, judge, summarise; returns the final metrics."""
+    with session(config, config.parallel) as here, ExitStack() as stack:
+        if here.run.finished is not None:
+            here.world.on_first(lambda: _refuse_another_model(config, here))
+            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
+            return here.run.finished
+        log.info("run folder: %s", here.run.path)
+        tokenizer = load_tokenizer(config.tokenizer_path)
+        architecture = transformers_config(config.model, len(tokenizer))
+        bench = Bench(config, tokenizer, getattr(architecture, "max_position_embeddings", None), stack)
+        tasks = [bench.task(name, here) for name in config.benchmarks]
+        judges = [bench.judge(task) for task in tasks]  # a sandbox that is not possible here is found out now
+        log.info("prompts: %s", bench.prompting)
+        model = build_model(config.model, len(tokenizer), seed=config.seed).eval()
+        device = accelerator(config.parallel)
+        engine = EmbeddedEngine(model.to(device), tokenizer, config.engine)
+        log.info("model: %s parameters on %s", f"{model.num_parameters():,}", device)
+        runner = Runner(config, engine, here.run.path / "items", here.world)
+        results: dict[str, Any] = {"model": config.model.path or config.name, "benchmarks": {}}
+        samples: dict[str, list[dict[str, Any]]] = {}
+        for task, judge in zip(tasks, judges, strict=True):
+            records = runner.run(task, judge, bench.tool_use(task, engine))
+            if here.world.first:
+                samples[task.name] = records[:_LOGGED_ITEMS]
+                results["benchmarks"][task.name] = summarise(
+                    records,
+                    config.sampling.ks,
+                    title=task.title,
+                    protocol=task.protocol,
+                    reference=task.config.reference,
+                    seed=config.seed,
+                )
+        final = _finish(config, here, results, samples) if here.world.first else None
+        metrics: dict[str, Any] = here.world.broadcast(final)
+        return metrics
+
+
+def _finish(
+    config: EvalConfig, here: Session, results: dict[str, Any], samples: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """results.json, the loggers, the table on the terminal and, last, metrics.json: it says that the run is finished."""
+    final: dict[str, Any] = {**flat_metrics(results), "results": str(here.run.path / "results.json")}
+    atomic_write_text(here.run.path / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    loggers = build_loggers(config.logger, here.run.path, config.name, config.model_dump())
+    try:
+        for logger in loggers:
+            logger.log_metrics({key: value for key, value in final.items() if isinstance(value, float)}, step=0)
+        for name, records in samples.items():
+            log_table(loggers, f"{name}/items", _rows(records))
+    finally:
+        close(loggers)
+    atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
+    for line in table(results).splitlines():
+        log.info("%s", line)
+    log.info("results: %s", final["results"])
+    return final
+
+
+def _rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first sample of each item, as a table shows it."""
+    return [
+        {
+            "id": record["id"],
+            "question": record["question"],
+            "gold": record["gold"],
+            **{key: record["samples"][0][key] for key in ("answer", "verdict", "reason", "output")},
+        }
+        for record in records
+    ]
+
+
+def _refuse_another_model(config: EvalConfig, here: Session) -> None:
+    """A model's folder may have been written anew since: its old results must not pass for new ones."""
+    if config.model.path is None:
+        return
+    now = model_fingerprint(config.model.path)
+    for name, entry in json.loads((here.run.path / "results.json").read_text())["benchmarks"].items():
+        if entry["protocol"]["model"] != now:
+            raise UserError(
+                f"model.path={config.model.path}: other weights than when {here.run.path} measured {name};"
+                " resume=never measures these"
+            )

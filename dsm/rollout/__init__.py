@@ -1,0 +1,1 @@
+"""Generation engines behind one protocol: tokens in, tokens and their log-probabilities out."""
