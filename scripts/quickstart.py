@@ -17,13 +17,13 @@ from typing import Any
 
 from dsm import cli
 from dsm.config.compose import compose_config
-from dsm.config.model import ModelConfig
 from dsm.config.run import SFTConfig
 from dsm.errors import UserError
 
 TRAIN, TEST, SHOWN = 24_000, 300, 3
 """Problems to learn from, problems held out to measure on, and outputs of these to show."""
 MAX_NEW_TOKENS = 128
+UNTRAINED = "tiny"  # the architecture that stage=sft has unless told otherwise
 
 
 def main(settings: Sequence[str], train: int = TRAIN, test: int = TEST) -> int:
@@ -40,9 +40,6 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
     import torch
 
     from dsm.data.problems import split_problems, write_jsonl
-    from dsm.data.tokenizer import load_tokenizer
-    from dsm.evaluation.accuracy import greedy_accuracy
-    from dsm.models.build import build_model
 
     # A model this small gains little from a second thread, and two threads crawl where another program wants a core.
     torch.set_num_threads(1)
@@ -65,26 +62,30 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
     ]
     if status := cli.main(tokenizer_arguments):
         return status
-    tokenizer_path = _metrics(tokenizer_arguments)["export"]
-    tokenizer = load_tokenizer(tokenizer_path)
+    tokenizer = f"tokenizer.path={_metrics(tokenizer_arguments)['export']}"
 
     _heading(f"3/4 The untrained model answers {test} problems it will never be trained on")
-    arguments = ["experiment=quickstart", f"tokenizer.path={tokenizer_path}", *settings]
+    arguments = ["experiment=quickstart", tokenizer, *settings]
     config = compose_config(arguments)
     assert isinstance(config, SFTConfig)
-    untrained = build_model(config.model, len(tokenizer), seed=config.seed)
-    before = greedy_accuracy(untrained, tokenizer, held_out, max_new_tokens=MAX_NEW_TOKENS)
-    print(f"{before.correct} of {before.total} right")
+    shape = [f"model.config.{key}={value}" for key, value in config.model.config.items()]
+    untrained = _measuring(runs, "untrained", f"model={UNTRAINED}", tokenizer, *shape)
+    if status := cli.main(untrained):
+        return status
 
     _heading("4/4 Fine-tuning, then the same problems again")
     if status := cli.main(arguments):
         return status
     metrics = _metrics(arguments)
-    trained = build_model(ModelConfig(path=metrics["export"]), len(tokenizer), seed=config.seed)
-    after = greedy_accuracy(trained, tokenizer, held_out, max_new_tokens=MAX_NEW_TOKENS)
-    for problem, output in list(zip(held_out, after.outputs, strict=True))[:SHOWN]:
-        verdict = "right" if output.correct else f"wrong, it is {problem.answer}"
-        print(f"\n  {problem.question}\n  -> {output.text}  [{verdict}]")
+    trained = _measuring(runs, "trained", f"model.path={metrics['export']}")
+    if status := cli.main(trained):
+        return status
+    items = Path(_metrics(trained)["results"]).parent / "items" / "custom.jsonl"
+    for line in items.read_text(encoding="utf-8").splitlines()[:SHOWN]:
+        item = json.loads(line)
+        output = item["samples"][0]
+        verdict = "right" if output["verdict"] == "correct" else f"wrong, it is {item['gold']}"
+        print(f"\n  {item['question']}\n  -> {output['output'].strip()}  [{verdict}]")
 
     _heading("Done")
     run = Path(metrics["export"]).parent
@@ -92,10 +93,11 @@ def _quickstart(runs: Path, settings: Sequence[str], train: int, test: int) -> i
     longer.append(f"trainer.steps={2 * metrics['total/step']}")
     print(f"""\
 accuracy on {test} held-out problems (greedy)
-  before training  {before.accuracy:6.1%}
-  after            {after.accuracy:6.1%}
+  before training  {_metrics(untrained)["custom/accuracy"]:6.1%}
+  after            {_metrics(trained)["custom/accuracy"]:6.1%}
 
 run folder  {run}
+answers     {items}
 export      {run}/export  (any tool that reads Hugging Face folders loads it)
 
 Next, after 'source {_activate()}'
@@ -104,6 +106,22 @@ Next, after 'source {_activate()}'
   dsm stage=sft model=pretrained model.path={run}/export data.sources.mine.path=YOUR.jsonl trainer.steps=50
   dsm --help""")
     return 0
+
+
+def _measuring(runs: Path, name: str, *model: str) -> list[str]:
+    """The arguments that have a model answer the held-out problems in the form it is trained on."""
+    return [
+        "stage=eval",
+        f"name={name}",
+        *model,
+        "benchmark=custom",
+        f"benchmarks.custom.data.path={runs}/data/test.jsonl",
+        "benchmarks.custom.title=Held-out problems",
+        "benchmarks.custom.zero_shot.template='{question}'",
+        "prompting=zero_shot",
+        f"sampling.max_new_tokens={MAX_NEW_TOKENS}",
+        f"paths.runs={runs}",
+    ]
 
 
 def _metrics(arguments: Sequence[str]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_it_ends_with_a_model_and_its_accuracy_and_says_the_same_again(
     assert quickstart.main(settings, train=150, test=5) == 0
     second = capsys.readouterr()
     assert second.out == first.out
-    assert second.err.count("finished before") == 2
+    assert second.err.count("finished before") == 4
 
 
 def test_a_wrong_setting_is_one_line(quickstart: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,10 +26,7 @@ _CHARACTERS = {
     "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u2061": "", "\u2062": "", "\u00ad": "", "\x00": "",
     "\u2009": r"\,", "\u202f": r"\,", "\u2007": r"\,", "\u2008": r"\,", "\u00a0": "~",
 }  # fmt: skip
-_GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau upsilon phi "
-    "chi psi omega"
-).split()
+_GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "varsigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"]
 _CHARACTERS |= {chr(0x3B1 + i): f"\\{name} " for i, name in enumerate(_GREEK)}
 _CHARACTERS |= {"Δ": r"\Delta ", "Ω": r"\Omega ", "Φ": r"\Phi ", "Γ": r"\Gamma ", "Θ": r"\Theta ", "Λ": r"\Lambda ", "Π": r"\Pi "}
 _CHARACTERS |= {"µ": r"\mu ", "ϕ": r"\phi ", "ϵ": r"\epsilon "}

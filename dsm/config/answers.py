@@ -20,22 +20,30 @@ Tolerance = Annotated[float, Field(ge=0, lt=1)]
 class GraderConfig(Schema):
     """The grader, its house rules and its pool."""
 
-    name: Literal["strict", "paper"] = Field("strict", description="strict: layered, few false positives; paper: the official protocol")
+    name: Literal["strict", "paper"] = Field(
+        "strict", description="strict: layered, few false positives; paper: the official protocol"
+    )
 
     # House rules of the strict grader.
     decimal_digits: Digits = Field(
-        6, description="a rounded decimal equals an exact value, or a longer decimal, only with this many significant digits"
+        6,
+        description="a rounded decimal equals an exact value, or a longer decimal, only with this many significant digits",
     )
     relative_tolerance: Tolerance = Field(
-        0.0, description="numbers this close (relative to the gold) are equal too; 0 for exact benchmarks, 0.01 for physics"
+        0.0,
+        description="numbers this close (relative to the gold) are equal too; 0 for exact benchmarks, 0.01 for physics",
     )
     units: Literal["optional", "required"] = Field(
         "optional", description="optional: a unit may be missing on one side; required: both sides or neither"
     )
     convert_units: bool = Field(True, description="150 cm equals 1.5 m; without it a unit must be the same one")
     percent_as_number: bool = Field(True, description="28% equals 28 as well as 0.28")
-    percent_scale: bool = Field(False, description="0.28 equals 28 with no percent sign in sight (the paper's protocol does this)")
-    ordered_lists: bool = Field(False, description="bare lists (1, 2) must come in the gold's order; tuples always must")
+    percent_scale: bool = Field(
+        False, description="0.28 equals 28 with no percent sign in sight (the paper's protocol does this)"
+    )
+    ordered_lists: bool = Field(
+        False, description="bare lists (1, 2) must come in the gold's order; tuples always must"
+    )
     european_numbers: bool = Field(True, description="1,22 may be read as 1.22 where no other reading equals the gold")
     choice_text: bool = Field(True, description="'(B) 12' equals B, and equals 12")
     fallback: bool = Field(True, description="ask Math-Verify about pairs that our own parser cannot read")

@@ -88,5 +88,7 @@ class EvalConfig(RunConfig):
         if not self.benchmarks:
             raise ValueError("benchmarks={}: name at least one, as benchmark=gsm8k or benchmark=[gsm8k,math]")
         if self.tokenizer.path is None and self.model.path is None:
-            raise ValueError("tokenizer.path=null: a model made from a configuration brings no tokenizer; give a folder")
+            raise ValueError(
+                "tokenizer.path=null: a model made from a configuration brings no tokenizer; give a folder"
+            )
         return self

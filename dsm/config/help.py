@@ -28,7 +28,8 @@ Worth knowing
 
 Where results lie
   runs/STAGE/NAME-HASH/ (paths.runs), HASH from the settings that make the result: config.yaml, metrics.jsonl,
-  metrics.json, run.log, checkpoints/ and export/, a Hugging Face folder; runs/sweeps/ holds one result a run
+  metrics.json, run.log, checkpoints/ and export/, a Hugging Face folder; of an evaluation items/BENCHMARK.jsonl (every
+  prompt, output, answer and verdict) and results.json; runs/sweeps/ holds one result a run
 
 Exit status
   0 done | 2 a mistake in the command or its data: one line says which | 130, 143 stopped by SIGINT, SIGTERM after a
@@ -39,6 +40,9 @@ Examples
   dsm experiment=gsm8k_mini data.sources.gsm8k.path=train.jsonl tokenizer.path=runs/tokenizer/HASH/export
   dsm stage=sft model=pretrained model.path=hub:org/name data.sources.mine.path=mine.jsonl.zst logger=wandb
   dsm experiment=deepseekmath/instruct_7b model.path=BASE data.sources.all.path=sft/ mode=plan
+  dsm stage=eval model.path=runs/sft/NAME-HASH/export benchmark=[gsm8k,math] data_root=benchmarks/
+  dsm stage=eval model.path=hub:org/name benchmark=custom benchmarks.custom.data.path=mine.jsonl sampling=votes
+  dsm stage=report evaluations.base=runs/eval/A evaluations.tuned=runs/eval/B baseline=base
   dsm -m stage=sft data.sources.a.path=a.jsonl tokenizer.path=TOKENIZER optim.lr=1e-4,3e-4 seed=0,1
   torchrun --nproc-per-node 2 -m dsm stage=sft data.sources.a.path=a.jsonl tokenizer.path=TOKENIZER
 """

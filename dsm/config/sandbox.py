@@ -33,7 +33,10 @@ class SandboxConfig(Schema):
         description="modules imported before programs arrive; others that are installed are imported when asked for",
     )
     uid: int = Field(
-        default=64_001, ge=1, le=2**31 - 1025, description="started by root, worker i runs as user uid + i, nobody else's"
+        default=64_001,
+        ge=1,
+        le=2**31 - 1025,
+        description="started by root, worker i runs as user uid + i, nobody else's",
     )
     allow_weaker: bool = Field(
         default=False,

@@ -11,8 +11,8 @@ from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig
 STAGES: dict[str, tuple[type[RunConfig], str]] = {
     "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
     "sft": (SFTConfig, "dsm.training.stages:fine_tune"),
-    "eval": (EvalConfig, "dsm.evaluation.stages:evaluate"),
-    "report": (ReportStageConfig, "dsm.evaluation.stages:report"),
+    "eval": (EvalConfig, "dsm.evaluation.stage:evaluate"),
+    "report": (ReportStageConfig, "dsm.evaluation.report:make_report"),
 }
 """Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
 

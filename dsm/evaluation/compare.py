@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from dsm.evaluation.intervals import Paired, paired, relative_improvement
 from dsm.evaluation.loading import Bounds, Entry, Evaluation, Record
 from dsm.evaluation.metrics import natural_key
 
-MODEL_KEYS = ("model", "weights")
-"""What a protocol's key says that is about the model: evaluations of two models differ there by nature."""
+PERSONAL = {"model", "weights", "seed"}
+"""Words of a protocol's keys that belong to one evaluation: two of them may differ there and still compare."""
 
 CURVES = {"pass": "pass_at", "maj": "maj_at", "weighted": "weighted_at"}
 """Votes by name, and where `Metrics` has their curves over k."""
@@ -151,10 +152,10 @@ def _benchmark(name: str, evaluations: Sequence[Evaluation], baseline: int, seed
 
 
 def flat_protocol(protocol: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as {"sampling.temperature": "0.7"}, values as JSON, without what is about the model."""
+    """Nested settings as {"sampling.temperature": "0.7"}, values as JSON, without what is `PERSONAL`."""
     flat: dict[str, str] = {}
     for key, value in protocol.items():
-        if any(word in key for word in MODEL_KEYS):
+        if PERSONAL & set(re.split(r"[._]", key)):
             continue
         if isinstance(value, Mapping):
             flat |= flat_protocol(value, f"{prefix}{key}.")

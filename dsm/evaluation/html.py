@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from dsm.evaluation import plots
 from dsm.evaluation.compare import Benchmark, Comparison, choose_items, cross_table, visible
-from dsm.evaluation.loading import Record, Sample
 from dsm.evaluation.metrics import natural_key
 from dsm.evaluation.table import percent
 
@@ -73,7 +71,6 @@ def render_html(comparison: Comparison, *, title: str, items: int, output_chars:
         signed=signed,
         p_value=p_value,
         sign=SIGNS,
-        telling=telling,
         present=lambda found: [(index, one) for index, one in enumerate(found) if one is not None],
         one_line=lambda text: " ".join(text[:300].split()),
         clip=lambda text: clip(text, output_chars),
@@ -97,15 +94,6 @@ def clip(text: str, limit: int) -> str:
     tail = limit // 3
     left_out = f"\n[… {len(text) - limit:,} characters left out …]\n"
     return text[: limit - tail] + left_out + (text[-tail:] if tail else "")
-
-
-def telling(record: Record) -> Iterator[tuple[int, Sample]]:
-    """(number from 1, sample): the first sample, and the first one with another verdict."""
-    seen: set[str] = set()
-    for number, sample in enumerate(record.samples, start=1):
-        if sample.verdict not in seen and len(seen) < 2:
-            seen.add(sample.verdict)
-            yield number, sample
 
 
 def _groups(benchmark: Benchmark) -> dict[str, Any] | None:

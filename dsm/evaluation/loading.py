@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -120,6 +121,20 @@ class Record(_Read):
             return "correct" if len(verdicts) == 1 else "mixed"
         return "wrong" if "wrong" in verdicts else "ungradable"
 
+    def telling(self) -> list[int]:
+        """Which samples to look at: the first, and the first with another verdict."""
+        firsts = {sample.verdict: index for index, sample in reversed(list(enumerate(self.samples)))}
+        return sorted(firsts.values())[:2]
+
+    def slim(self) -> Record:
+        """The same without the outputs of all other samples: 64 of 5,000 items each would fill the memory."""
+        kept = self.telling()
+        samples = [
+            sample if index in kept else sample.model_copy(update={"output": ""})
+            for index, sample in enumerate(self.samples)
+        ]
+        return self.model_copy(update={"samples": samples})
+
 
 Kind = TypeVar("Kind", bound=_Read)
 
@@ -169,8 +184,8 @@ def _items_file(folder: Path, benchmark: str) -> Path | None:
 
 def _load_items(file: Path, entry: Entry, name: str) -> dict[str, Record]:
     found: dict[str, Record] = {}
-    for number, line in _lines(_text(file, name)):
-        record = _checked(Record, line, f"{name}: {file.name} line {number}")
+    for number, line in _lines(file, name):
+        record = _checked(Record, line, f"{name}: {file.name} line {number}").slim()
         if record.id in found:
             raise UserError(f"{name}: {file.name} line {number}: item {record.id!r} stands there twice")
         found[record.id] = record
@@ -179,18 +194,27 @@ def _load_items(file: Path, entry: Entry, name: str) -> dict[str, Record]:
     return found
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Split at LF only: U+2028 and the like may stand inside JSON strings."""
-    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+def _lines(file: Path, name: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, line), split at LF only: U+2028 and the like may stand inside JSON strings."""
+    with _readable(file, name), file.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line
 
 
 def _text(file: Path, name: str) -> str:
-    try:
+    with _readable(file, name):
         return file.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _readable(file: Path, name: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{name}: {file.name} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: {file.name} is not valid UTF-8 (byte {error.start + 1})") from error
+        raise UserError(f"{name}: {file.name} is not valid UTF-8 ({error.reason})") from error
 
 
 def _checked(kind: type[Kind], text: str, where: str) -> Kind:

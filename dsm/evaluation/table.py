@@ -6,6 +6,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+REFERENCES = 3
+"""Published numbers that a row shows: the first of the benchmark's file, which are the paper's own models."""
+
 
 def table(results: Mapping[str, Any]) -> str:
     """An aligned table of a `results.json`: accuracy with its interval, votes where there are samples, references.
@@ -33,7 +36,9 @@ def table(results: Mapping[str, Any]) -> str:
         if several:
             row += [str(entry["samples"]), *(_largest(entry["metrics"].get(vote, {})) for vote in votes)]
         row += [percent(entry["counts"][key] / max(entry["counts"]["samples"], 1)) for key, _ in trouble]
-        rows.append([*row, ", ".join(f"{who} {percent(value)}" for who, value in entry["reference"].items())])
+        rows.append(
+            [*row, ", ".join(f"{who} {percent(value)}" for who, value in list(entry["reference"].items())[:REFERENCES])]
+        )
     return align([[*header, "reference"], *rows] if referenced else [header, *(row[:-1] for row in rows)])
 
 

@@ -16,7 +16,7 @@ from dsm.rollout.sampling import noise_key
 
 @dataclass(eq=False)
 class Prompt:
-    """One distinct prompt and the samples that still wait for it."""
+    """One distinct prompt and the samples that still wait for it; equal to itself alone."""
 
     input_ids: tuple[int, ...]
     waiting: deque[Sample] = field(default_factory=deque)
@@ -66,12 +66,12 @@ class Queue:
         fewer than `least_rows` rows.
         """
         taken: list[Sample] = []
-        present = set(map(id, active))  # a prompt is itself, not its tokens: it can be long
+        present = set(active)
         while self.prompts:
             prompt = self.prompts[0]
             sample = prompt.waiting[0]
             wanted = Extent(
-                extent.prompts + (id(prompt) not in present),
+                extent.prompts + (prompt not in present),
                 max(extent.prompt_tokens, len(prompt.input_ids)),
                 extent.rows + 1,
                 max(extent.row_tokens, sample.limit),
@@ -80,7 +80,7 @@ class Queue:
             if wanted.rows > max_rows or room.tokens > max_tokens:
                 break
             extent = wanted
-            present.add(id(prompt))
+            present.add(prompt)
             taken.append(prompt.waiting.popleft())
             if not prompt.waiting:
                 self.prompts.popleft()

@@ -46,7 +46,7 @@ class Decoder:
         self.positions, self.max_rows, self.max_tokens = positions, max_rows, max_tokens
         self.prefill_tokens = prefill_tokens
         self.device = network.device
-        self.least_rows = ROWS if self.device.type == "cpu" else 1
+        self.least_rows = least_rows(self.device)
         self.cache = KVCache(network.shapes, network.dtype, self.device)
         self.prompts: list[Prompt] = []  # by slot
         self.samples: list[Sample] = []  # by row
@@ -76,7 +76,8 @@ class Decoder:
         taken = self.queue.take(active, self.prompts, self.max_rows, self.max_tokens, self.least_rows)
         if not taken:
             return
-        fresh = list(dict.fromkeys(sample.prompt for sample in taken if sample.prompt not in self.prompts))
+        present = set(self.prompts)
+        fresh = list(dict.fromkeys(sample.prompt for sample in taken if sample.prompt not in present))
         for sample in taken:
             sample.prompt.alive += 1
         self._make_room(
@@ -225,3 +226,8 @@ class Decoder:
 
     def _zeros(self, count: int = 0) -> Tensor:
         return torch.zeros(count, dtype=torch.int64, device=self.device)
+
+
+def least_rows(device: torch.device) -> int:
+    """Rows that are computed at least, so that a row's bits do not depend on how many there are; CPUs alone allow it."""
+    return ROWS if device.type == "cpu" else 1

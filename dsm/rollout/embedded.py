@@ -20,9 +20,8 @@ from dsm.ops.varlen import Varlen
 from dsm.rollout.batch import Queue
 from dsm.rollout.cache import Extent, free_memory, token_bytes
 from dsm.rollout.collect import Collector
-from dsm.rollout.decoder import Decoder
+from dsm.rollout.decoder import Decoder, least_rows
 from dsm.rollout.engine import Completion, OnDone, Request, Weights
-from dsm.rollout.linear import ROWS
 from dsm.rollout.llama import FIXED_ROPE, LlamaNetwork, is_llama_like
 from dsm.rollout.network import Network, PackedAttention, TransformersNetwork
 from dsm.rollout.stops import Detokenizer
@@ -132,19 +131,17 @@ class EmbeddedEngine:
     def _max_tokens(self, requests: Sequence[Request]) -> int:
         """Tokens whose keys and values memory has room for; enough for any one sample, or a `UserError`."""
         network, config = self._network, self.config
+        each = token_bytes(network.shapes, network.dtype)
         free = free_memory(network.device) // 2 if config.cache_gb is None else int(config.cache_gb * 2**30)
-        tokens = free // token_bytes(network.shapes, network.dtype)
-        rows = ROWS if network.device.type == "cpu" else 1
-        for request in requests:
-            prompt = len(request.input_ids)
-            need = Extent(1, prompt, rows, _length(request, self.positions) - prompt).rounded().tokens
-            if need > tokens:
-                gib = need * token_bytes(network.shapes, network.dtype) / 2**30
-                raise UserError(
-                    f"engine.cache_gb={config.cache_gb}: {free / 2**30:.3g} GiB hold {tokens} tokens;"
-                    f" a prompt of {prompt} and its answer need {need} ({gib:.3g} GiB)"
-                )
-        return tokens
+        rows = least_rows(network.device)
+        rooms = [Extent(1, len(r.input_ids), rows, _length(r, self.positions) - len(r.input_ids)) for r in requests]
+        if rooms and (most := max(rooms, key=lambda room: room.rounded().tokens)).rounded().tokens * each > free:
+            raise UserError(
+                f"engine.cache_gb={config.cache_gb}: {free / 2**30:.3g} GiB is too little; a prompt of"
+                f" {most.prompt_tokens} tokens and an answer of {most.row_tokens} need"
+                f" {most.rounded().tokens * each / 2**30:.3g} GiB"
+            )
+        return free // each
 
 
 def batches(numbers: Sequence[int], lengths: Sequence[int], config: EngineConfig) -> Iterator[list[int]]:

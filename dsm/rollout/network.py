@@ -33,7 +33,11 @@ class Network(Protocol):
     """Of each layer's keys and values."""
     dtype: torch.dtype
     device: torch.device
-    head_weight: Tensor
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, H)."""
+        ...
 
     def forward(self, input_ids: Tensor, position_ids: Tensor, attend: Attend) -> Tensor:
         """(T,) tokens and their positions -> (T, H)."""

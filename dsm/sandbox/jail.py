@@ -48,13 +48,13 @@ class Program:
 class Execution:
     """How a program ended.
 
-    Statuses: `ok`; `error`: an exception nobody caught, or `sys.exit` with an error; `timeout`: too long on the clock or
-    the CPU; `memory`: MemoryError; `output`: wrote far too much; `killed`: by SIGKILL, not ours (the machine ran out of
-    memory); `crashed`: died of another signal, or ended without coming to its end (`os._exit`).
+    Statuses: `ok`; `error`: an exception nobody caught, or `sys.exit` with an error; `timeout`: too long on the clock
+    or the CPU; `memory`: MemoryError; `output`: wrote far too much; `killed`: by SIGKILL, not ours (the machine ran out
+    of memory); `crashed`: died of another signal, or ended without coming to its end (`os._exit`).
 
-    `value` is `str()` of what `Program.result` names, None if it names nothing the program defined or if the program did
-    not end `ok`. `stderr` ends with the traceback of an `error`, without frames of ours. Of long texts the start and the
-    end are kept, with a line between them that counts what is missing. `seconds` is time on the clock.
+    `value` is `str()` of what `Program.result` names, None if it names nothing the program defined or if the program
+    did not end `ok`. `stderr` ends with the traceback of an `error`, without frames of ours. Of long texts the start
+    and the end are kept, with a line between them that counts what is missing. `seconds` is time on the clock.
 
     All of it is what the program says of itself: code that runs in the program's process, tests appended to it too, can
     be deceived by it. No other program's execution is touched.
@@ -82,11 +82,12 @@ class Jail:
 
     def __init__(self, config: SandboxConfig, *, weaker: bool = False, number: int = 0) -> None:
         self._config = config
+        command = launch_command(config, weaker=weaker, number=number)
         ours, theirs = socket.socketpair()
         self._channel = ours
         self._process = subprocess.Popen(
-            launch_command(config, weaker=weaker, number=number),
-            stdin=theirs,
+            command,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_environment(),  # nothing of ours: even what a jail clears can be read back from /proc
@@ -125,11 +126,9 @@ class Jail:
         self._process.stderr.close()
 
     def _kill(self) -> None:
-        try:
+        if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)  # bubblewrap takes all it holds down with it
-        except ProcessLookupError:
-            pass
-        self._process.wait()
+            self._process.wait()
 
 
 def launch_command(config: SandboxConfig, *, weaker: bool, number: int) -> list[str]:
@@ -140,7 +139,7 @@ def launch_command(config: SandboxConfig, *, weaker: bool, number: int) -> list[
     uid = config.uid + number if os.getuid() == 0 else None
     if not weaker:
         command = [*bwrap_command(config.uid), *command]
-    plan = {"uid": uid, "reads": [_python(), *_reads()], "command": command, "environment": _environment()}
+    plan = {"uid": uid, "reads": [command[0], *readable_paths()], "command": command, "environment": _environment()}
     return [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("launch.py")), json.dumps(plan)]
 
 
@@ -168,7 +167,7 @@ def bwrap_command(uid: int) -> list[str]:
     command += ["--as-pid-1", "--cap-drop", "ALL", "--uid", str(uid), "--gid", str(uid), "--hostname", "jail"]
     if "--disable-userns" in _bwrap_help(bwrap):  # from 0.8 on; programs are kept from it by the filter as well
         command.append("--disable-userns")
-    for path in _reads():
+    for path in readable_paths():
         command += ["--ro-bind", path, "/jail/inside" if path == str(_inside()) else path]
     for device in _DEVICES:  # no /dev of bubblewrap's making: it brings a /dev/shm that can be filled
         command += ["--dev-bind", device, device]
@@ -188,7 +187,7 @@ def _settings(config: SandboxConfig, *, weaker: bool) -> dict[str, Any]:
         "memory_bytes": config.memory_mb << 20,
         "output_bytes": config.output_kb << 10,
         "threads": config.threads,
-        "readable": [_python(), *_reads(), *_DEVICES] if weaker else None,
+        "readable": [_python(), *readable_paths(), *_DEVICES] if weaker else None,
     }
 
 
@@ -207,8 +206,8 @@ def _packages() -> list[str]:
 
 
 @cache
-def _reads() -> tuple[str, ...]:
-    """What a program may read: the system's libraries, the interpreter with its library, packages, the server."""
+def readable_paths() -> tuple[str, ...]:
+    """What a program may read: the system's libraries, the interpreter and its library, packages, the server."""
     base = os.path.realpath(sys.base_prefix)
     wanted = [*_SYSTEM, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_packages(), str(_inside())]
     wanted.append(_python() if base == "/usr" else base)

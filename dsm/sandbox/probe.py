@@ -63,8 +63,8 @@ def probe(config: SandboxConfig) -> Isolation:
         return "jail"
     if not config.allow_weaker:
         raise UserError(
-            f"sandbox: model-written programs cannot be isolated here: {problem}; or set sandbox.allow_weaker=true to run "
-            "them under a system-call filter and limits alone"
+            f"sandbox: model-written programs cannot be isolated here: {problem}; or set sandbox.allow_weaker=true to "
+            "run them under a system-call filter and limits alone"
         )
     weaker = _try("weaker", config.uid)
     if weaker is not None:
@@ -136,7 +136,7 @@ def _advice(said: str, uid: int) -> str:
     if "cannot be read by user" in said:
         return f"{said}; give others the right to read it (chmod -R o+rX), or use an interpreter they may read"
     if "setres" in said or "setgroups" in said or "Invalid argument" in said:
-        return f"user {uid} cannot be taken on ({said}); set sandbox.uid to one that this container maps, or do not run as root"
+        return f"root cannot become user {uid} ({said}); set sandbox.uid to one that this container maps"
     for file, value, command in _SWITCHES:
         path = Path("/proc/sys") / file
         if path.is_file() and path.read_text().strip() == value:

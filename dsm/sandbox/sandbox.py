@@ -6,6 +6,7 @@ jail takes no other program along: the worker builds a new one and goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -92,10 +93,8 @@ class Sandbox:
 
     def _work(self, number: int) -> None:
         jail: Jail | None = None
-        try:
+        with contextlib.suppress(JailError):  # the first program meets it again, and can say so
             jail = self._jail(number)
-        except JailError:
-            pass  # the first program meets it again, and can say so
         while (job := self._jobs.get()) is not None:
             program, future = job
             if not future.set_running_or_notify_cancel():

@@ -45,7 +45,7 @@ class TestLoading:
             ("results.json", '{"model": "m", "benchmarks": {}}', "benchmarks: Dictionary should have at least 1 item"),
             ("results.json", "[]", "results.json: Input should be a valid dictionary"),
             ("results.json", '{"model": NaN}', "NaN is no number"),
-            ("results.json", b"\xff\xfe", r"results.json is not valid UTF-8 \(byte 1\)"),
+            ("results.json", b"\xff\xfe", r"results.json is not valid UTF-8 \(invalid start"),
             ("results.json", "[" * 100_000, "results.json is not valid JSON"),
             ("gsm8k.jsonl", "{}\n", "gsm8k.jsonl line 1: id: Field required"),
             ("gsm8k.jsonl", '{"id": "0",\n', "gsm8k.jsonl line 1 is not valid JSON"),
@@ -116,7 +116,7 @@ class TestCompare:
             ({"data_sha256": "a", "prompt_sha256": "p"}, set(), set()),
             ({"data_sha256": "b", "prompt_sha256": "p"}, {1}, set()),
             ({"data_sha256": "a", "prompt_sha256": "q"}, set(), {1}),
-            ({"data_sha256": "a", "prompt_sha256": "p", "model_sha256": "m"}, set(), set()),  # a model's own
+            ({"data_sha256": "a", "prompt_sha256": "p", "model_sha256": "m", "seed": 9}, set(), set()),  # a model's own
             ({"data_sha256": "a", "prompt_sha256": "p", "sampling": {"top_p": 0.9}}, set(), {1}),
         ],
     )
@@ -142,9 +142,11 @@ class TestCompare:
         assert compared(base, other).benchmarks[0].foreign == {1}
 
     def test_flat_protocol(self):
-        assert flat_protocol({"a": {"b": 1, "c": {}}, "d": ["x"], "weights": "9", "e": "text"}) == {
+        nested = {"a": {"b": 1, "c": {}}, "d": ["x"], "weights": "9", "max_new_tokens": 5, "e": "text"}
+        assert flat_protocol(nested) == {
             "a.b": "1",
             "d": '["x"]',
+            "max_new_tokens": "5",
             "e": "text",
         }
 

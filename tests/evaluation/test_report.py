@@ -18,7 +18,7 @@ import pytest
 from dsm.config.report import ReportConfig
 from dsm.evaluation import plots
 from dsm.evaluation.compare import visible
-from dsm.evaluation.html import clip, p_value, render_html, signed, telling
+from dsm.evaluation.html import clip, p_value, render_html, signed
 from dsm.evaluation.loading import Record
 from dsm.evaluation.markdown import escape, figures, render_markdown
 from dsm.evaluation.report import write_report
@@ -205,8 +205,10 @@ class TestWords:
         assert clip("abcdefghi", 6) == "abcd\n[… 3 characters left out …]\nhi"
 
     def test_telling(self):
-        assert [number for number, _ in telling(Record(**record("0", "wwcu")))] == [1, 3]
-        assert [number for number, _ in telling(Record(**record("0", "ccc")))] == [1]
+        found = Record(**record("0", "wwcu"))
+        assert found.telling() == [0, 2]
+        assert [bool(sample.output) for sample in found.slim().samples] == [True, False, True, False]
+        assert Record(**record("0", "ccc")).telling() == [0]
 
     def test_numbers(self):
         assert (signed(0.123), signed(-0.05), p_value(0.00001), p_value(0.0321)) == (

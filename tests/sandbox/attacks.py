@@ -83,12 +83,12 @@ READING = attacks(
     shadow="attempt(read, '/etc/shadow')",
     passwd="attempt(read, '/etc/passwd')",
     home="attempt(os.listdir, '/home'); attempt(read, '/root/.bashrc'); attempt(read, '/root/.ssh/id_rsa')",
-    repository="attempt(read, WORLD['repository'] + '/pyproject.toml'); attempt(read, WORLD['repository'] + '/dsm/cli.py')",
+    repository="for name in ('pyproject.toml', 'dsm/cli.py'): attempt(read, WORLD['repository'] + '/' + name)",
     environment="print(dict(os.environ)); attempt(lambda: os.environ['DSM_TEST_SECRET'])",
     own_environ="attempt(read, '/proc/self/environ')",
     first_environ="attempt(read, '/proc/1/environ')",
-    callers_environ="attempt(read, f\"/proc/{WORLD['caller']}/environ\"); attempt(read, f'/proc/{os.getppid()}/environ')",
-    callers_memory="attempt(read, f\"/proc/{WORLD['caller']}/mem\"); attempt(read, f'/proc/{os.getppid()}/mem')",
+    callers_environ="for pid in (WORLD['caller'], os.getppid()): attempt(read, f'/proc/{pid}/environ')",
+    callers_memory="for pid in (WORLD['caller'], os.getppid()): attempt(read, f'/proc/{pid}/mem')",
     own_maps="attempt(read, '/proc/self/maps')",
     processes="attempt(lambda: [name for name in os.listdir('/proc') if name.isdigit()])",
     root_of_others="attempt(os.listdir, '/proc/1/root'); attempt(os.listdir, f'/proc/{os.getppid()}/cwd/')",
@@ -117,7 +117,8 @@ WRITING = attacks(
     shm="attempt(open, '/dev/shm/escaped', 'w'); import multiprocessing.shared_memory as s; "
     "attempt(s.SharedMemory, 'escaped', True, 1 << 20)",
     everywhere="""
-        for folder in ("/", "/dev", "/usr", "/usr/lib", "/etc", "/var/tmp", "/run", os.path.dirname(os.__file__), *sys.path):
+        library = os.path.dirname(os.__file__)
+        for folder in ("/", "/dev", "/usr", "/usr/lib", "/etc", "/var/tmp", "/run", library, *sys.path):
             attempt(open, folder + "/escaped", "w")
             attempt(os.open, folder, os.O_TMPFILE | os.O_RDWR)
     """,
@@ -146,10 +147,12 @@ WRITING = attacks(
 
 MEMORY = attacks(
     bytes_at_once=Attack("bytearray(1 << 40)", "memory"),
-    bytes_bit_by_bit=Attack("hoard = []\nwhile True: hoard.append(bytearray(1 << 24))", "memory"),
+    bytes_bit_by_bit=Attack("hoard = []\nwhile True: hoard.append(bytearray(1 << 24))", "memory timeout"),
     numpy_at_once=Attack("import numpy; numpy.ones(1 << 40)", "memory"),
-    numpy_bit_by_bit=Attack("import numpy\nhoard = []\nwhile True: hoard.append(numpy.ones(1 << 20))", "memory"),
-    string=Attack("text = 'x'\nwhile True: text += text", "memory"),
+    numpy_bit_by_bit=Attack(
+        "import numpy as np\nhoard = []\nwhile True: hoard.append(np.ones(1 << 20))", "memory timeout"
+    ),
+    string=Attack("text = 'x'\nwhile True: text += text", "memory timeout"),
     swallowed=Attack(
         """
         hoard = []
@@ -162,7 +165,9 @@ MEMORY = attacks(
         """,
         "timeout",
     ),
-    shared_maps=Attack("import mmap\nhoard = []\nwhile True: hoard.append(mmap.mmap(-1, 1 << 26))", "error memory"),
+    shared_maps=Attack(
+        "import mmap\nhoard = []\nwhile True: hoard.append(mmap.mmap(-1, 1 << 26))", "error memory timeout"
+    ),
     stacks="""
         threading.stack_size(1 << 26)
         def start():
@@ -311,7 +316,7 @@ TIME = attacks(
         """
         import numpy
         for _ in range(8):
-            threading.Thread(target=lambda: numpy.ones((1500, 1500)) @ numpy.ones((1500, 1500)), daemon=True).start()
+            threading.Thread(target=lambda: numpy.ones((300, 300)) @ numpy.ones((300, 300)), daemon=True).start()
         while True:
             pass
         """,
@@ -319,7 +324,9 @@ TIME = attacks(
     ),
     read_stdin=Attack("print(repr(sys.stdin.read()), repr(os.read(0, 10))); input()", "error"),
     recursion=Attack("def f(): f()\nf()", "error"),
-    recursion_unlimited=Attack("sys.setrecursionlimit(10**9)\ndef f(): return [f()].sort()\nf()", "crashed memory error timeout"),
+    recursion_unlimited=Attack(
+        "sys.setrecursionlimit(10**9)\ndef f(): return [f()].sort()\nf()", "crashed memory error timeout"
+    ),
     recursion_in_c=Attack(
         """
         import functools, sys
@@ -329,7 +336,7 @@ TIME = attacks(
             x = [x]
         repr(x)
         """,
-        "crashed memory error",
+        "crashed memory error timeout",
     ),
     set_clock="""
         attempt(time.clock_settime, time.CLOCK_REALTIME, 0)

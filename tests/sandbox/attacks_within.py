@@ -146,17 +146,16 @@ SERVER = attacks(
         """,
         "error crashed timeout ok",
     ),
-    first_of_a_pair="open_before = 'mark of the first'; sys.mark = open_before; os.environ['MARK'] = '1'; os.chdir('/')",
+    marks_for_the_next="sys.mark = 'left behind'; os.environ['MARK'] = '1'; os.chdir('/')",
 )
 
-_X86 = "os.uname().machine == 'x86_64'"
 _NATIVE = """
-    import mmap
-    def native(code):
-        page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-        page.write(code)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-        return ctypes.CFUNCTYPE(ctypes.c_long)(address)()
+import mmap
+def native(*code):
+    page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(bytes(code))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    return ctypes.CFUNCTYPE(ctypes.c_long)(address)()
 """
 
 KERNEL = attacks(
@@ -214,15 +213,14 @@ KERNEL = attacks(
     """,
     null_pointer=Attack("ctypes.string_at(0)", "crashed"),
     abort=Attack("os.abort()", "crashed"),
-    native_code=Attack(
-        _NATIVE.replace("\n    ", "\n") + 'print("ESCAPED" if native(b"\\xb8\\x39\\x00\\x00\\x00\\x0f\\x05\\xc3") >= 0 else "contained")',
-        "ok",
-        x86_only=True,  # mov eax, 57 (fork); syscall; ret
+    native_code=Attack(  # mov eax, 57 (fork); syscall; ret
+        f"{_NATIVE}print('ESCAPED' if native(0xB8, 57, 0, 0, 0, 0x0F, 0x05, 0xC3) >= 0 else 'contained')",
+        x86_only=True,
     ),
-    calls_of_32_bits=Attack(
-        _NATIVE.replace("\n    ", "\n") + 'native(b"\\xb8\\x14\\x00\\x00\\x00\\xcd\\x80\\xc3"); print("ESCAPED")',
+    calls_of_32_bits=Attack(  # mov eax, 20 (getpid of i386); int 0x80; ret
+        f"{_NATIVE}native(0xB8, 20, 0, 0, 0, 0xCD, 0x80, 0xC3); print('ESCAPED')",
         "crashed",
-        x86_only=True,  # mov eax, 20 (getpid of i386); int 0x80; ret
+        x86_only=True,
     ),
     calls_of_x32=Attack("call(0x40000000 + 39); print('ESCAPED')", "crashed", x86_only=True),
 )

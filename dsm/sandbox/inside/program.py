@@ -8,6 +8,8 @@ memory that takes its result holds this result only.
 from __future__ import annotations
 
 import builtins
+import contextlib
+import io
 import linecache
 import mmap
 import os
@@ -18,7 +20,7 @@ import sys
 import threading
 import traceback
 import types
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from .limits import set_limits, use_reserve
 from .seccomp import install, program_filter
@@ -67,9 +69,9 @@ class Stage:
             sys.modules["numpy"].random.seed(0)
 
 
-def _writer(descriptor: int) -> TextIO:
+def _writer(descriptor: int) -> io.TextIOWrapper:
     """Line by line, so that what was printed before a program is stopped is not lost."""
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def run(
@@ -82,9 +84,9 @@ def run(
     leave = os._exit
     try:
         os.closerange(3, 1 << 16)
-        sys.stdin = sys.__stdin__ = stage.stdin  # type: ignore[misc]
-        sys.stdout = sys.__stdout__ = stage.stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = stage.stderr  # type: ignore[misc]
+        sys.stdin = stage.stdin
+        sys.stdout = stage.stdout
+        sys.stderr = stage.stderr
         random.seed(0)
         sys.set_int_max_str_digits(0)  # the limit of time does
         set_limits(memory=memory, cpu_s=timeout_s, threads=threads)
@@ -98,10 +100,8 @@ def run(
         except BaseException as error:  # of the program's; SystemExit and KeyboardInterrupt too
             status, value = _report(error), None
         for stream in (stage.stdout, stage.stderr, sys.stdout, sys.stderr):  # the last two are the program's choice
-            try:
+            with contextlib.suppress(BaseException):
                 stream.flush()
-            except BaseException:  # noqa: S110, SIM105
-                pass
         slot.put(status, value)
     finally:
         leave(0)  # whatever the program has made of the lines above
@@ -136,7 +136,7 @@ def _plain(value: object) -> object:
     if kind.__module__ == "numpy" and hasattr(value, "tolist"):
         return value.tolist()
     if kind in (list, tuple, set):
-        return kind(_plain(part) for part in value)  # type: ignore[attr-defined,call-arg]
+        return kind(_plain(part) for part in value)  # type: ignore[attr-defined]
     if kind is dict:
         return {_plain(key): _plain(part) for key, part in value.items()}  # type: ignore[attr-defined]
     return value
@@ -158,8 +158,6 @@ def _report(error: BaseException) -> int:
             frames = frames.tb_next
         traceback.print_exception(type(error), error, frames)
     except BaseException:  # the program's exception, or what it made of our modules, cannot even be printed
-        try:
+        with contextlib.suppress(BaseException):
             os.write(2, f"{type(error).__name__}\n".encode(errors="replace"))
-        except BaseException:  # noqa: S110, SIM105
-            pass
     return status

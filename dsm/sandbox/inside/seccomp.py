@@ -1,6 +1,6 @@
 """The system calls a program may make: a list of what is allowed, as seccomp filters in classic BPF.
 
-Allowed is what CPython, NumPy and SymPy need to compute, to read files and to print. All else fails with EPERM: sockets,
+Allowed is what CPython, NumPy and SymPy need to compute, to read files and to print. All else fails: sockets,
 processes, signals, namespaces, tracing, keys, bpf, io_uring, and any call invented later. A few calls are allowed with
 certain arguments only. Processes cannot multiply, so the limits on one process bound the whole program.
 
@@ -40,8 +40,12 @@ clock_gettime 228 113   clock_getres 229 114   clock_nanosleep 230 115   nanosle
 getcpu 309 168
 """
 # What only the server needs: to fork, wait, stop a program and talk to its client.
-_SERVER = "wait4 61 260   pidfd_open 434 434   kill 62 129   recvfrom 45 207   sendto 44 206"
-_CHECKED = "clone 56 220   fcntl 72 25   ioctl 16 29   prctl 157 167   prlimit64 302 261"
+_SERVER = """
+wait4 61 260   pidfd_open 434 434   kill 62 129   recvfrom 45 207   sendto 44 206
+"""
+_CHECKED = """
+clone 56 220   fcntl 72 25   ioctl 16 29   prctl 157 167   prlimit64 302 261
+"""
 
 _THREAD, _NEW_NAMESPACES = 0x0001_0000, 0x7E02_0000  # CLONE_THREAD; every CLONE_NEW*
 _FCNTL = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: no owners, leases, sizes

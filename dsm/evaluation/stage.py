@@ -1,4 +1,4 @@
-"""`stage=eval` and `stage=report`, from a checked configuration to what they leave in their run folder."""
+"""`stage=eval`, from a checked configuration to what they leave in their run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsm.errors import UserError
 from dsm.evaluation.metrics import flat_metrics, summarise
 from dsm.evaluation.runner import Runner
 from dsm.evaluation.table import table
-from dsm.evaluation.tasks import Bench, Task, model_fingerprint
+from dsm.evaluation.tasks import Bench, model_fingerprint
 from dsm.files import atomic_write_text
 from dsm.models.build import build_model, transformers_config
 from dsm.rollout.embedded import EmbeddedEngine

@@ -1,0 +1,399 @@
+"""Expressions: from sums down to atoms, by recursive descent over the tokens.
+
+Juxtaposition multiplies; a function without parentheses takes the product that follows (sin 2x); a whole number right
+in front of a numeric fraction makes a mixed number. Nothing is evaluated here.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from dsm.answers.parse.lexer import END, Token
+from dsm.answers.parse.nodes import (
+    MAX_DEPTH,
+    Based,
+    Call,
+    Const,
+    Interval,
+    Node,
+    Num,
+    ParseError,
+    Seq,
+    Sym,
+    TooLargeError,
+    negative,
+    number,
+)  # fmt: skip
+from dsm.answers.parse.vocabulary import ACCENTS, LETTER_CALLS, MAYBE_CALLS
+
+_SET_OPERATORS = {"cup": "union", "cap": "intersection", "setminus": "difference", "bigcup": "union"}
+_REPEATING = re.compile(r"(\d*)\.(\d*)\D+(\d+)\D*")
+
+
+def read_number(text: str) -> Num:
+    """A literal: thousands commas, a decimal point, an exponent. The exponent may not be over 10,000."""
+    mantissa, _, exponent = text.replace(",", "").lower().partition("e")
+    if len(mantissa) > 2_000:
+        raise TooLargeError("a literal of more than 2,000 digits")
+    whole, point, places = mantissa.partition(".")
+    value = Fraction(int(whole + places or "0"), 10 ** len(places))
+    if exponent:
+        if len(exponent) > 5 or abs(int(exponent)) > 10_000:
+            raise TooLargeError("an exponent over 10,000")
+        value *= Fraction(10) ** int(exponent)
+    if not (point and places) and not exponent:
+        return Num(value)
+    return Num(value, digits=max(len((whole + places).lstrip("0")), 1), places=len(places) - int(exponent or 0))
+
+
+def read_repeating(text: str) -> Num:
+    """0.1\\overline{6} and 0.(3), exactly."""
+    match = _REPEATING.fullmatch(text)
+    assert match is not None  # the lexer matched the same form
+    whole, fixed, cycle = match.groups()
+    if len(fixed) + len(cycle) > 200:
+        raise TooLargeError("a repeating decimal of more than 200 digits")
+    head = Fraction(int(whole + fixed or "0"), 10 ** len(fixed))
+    return Num(head + Fraction(int(cycle), (10 ** len(cycle) - 1) * 10 ** len(fixed)))
+
+
+class ExpressionParser:
+    """The part of the grammar below relations and lists; `structures.Parser` adds those."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.position = 0
+        self.depth = 0
+        self.bars: list[str] = []
+        self.outward = False
+
+    # ------------------------------------------------ tokens
+
+    @property
+    def next(self) -> Token:
+        return self.tokens[self.position]
+
+    def peek(self, ahead: int) -> Token:
+        position = self.position + ahead
+        return self.tokens[position] if position < len(self.tokens) else END
+
+    def take(self) -> Token:
+        token = self.tokens[self.position]
+        self.position += token is not END
+        return token
+
+    def at(self, kind: str, *texts: str) -> bool:
+        token = self.tokens[self.position]
+        return token.kind == kind and (not texts or token.text in texts)
+
+    def accept(self, kind: str, *texts: str) -> bool:
+        found = self.at(kind, *texts)
+        self.position += found
+        return found
+
+    def expect(self, text: str) -> None:
+        if not self.accept("op", text):
+            raise ParseError(f"expected {text} where {self.next.text or 'the end'} stands")
+
+    # ------------------------------------------------ sums and set operations
+
+    def expression(self) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ParseError(f"nested deeper than {MAX_DEPTH}")
+        left = self.sum()
+        while True:
+            if self.at("cmd", *_SET_OPERATORS):
+                left = Call(_SET_OPERATORS[self.take().text], (left, self.sum()))
+            elif self.at("name", "U") and isinstance(left, Seq | Interval | Call):
+                self.take()
+                left = Call("union", (left, self.sum()))
+            else:
+                break
+        self.depth -= 1
+        return left
+
+    def sum(self) -> Node:
+        terms: list[Node] = []
+        while True:
+            if self.at("op", "+", "-") or self.at("cmd", "pm", "mp"):
+                sign = self.take().text
+            elif terms:
+                break
+            else:
+                sign = "+"
+            term = self.signed_term()
+            if sign in ("pm", "mp"):
+                terms = [Call(sign, (terms[0] if len(terms) == 1 else Call("+", tuple(terms)), term))] if terms else [Call(sign, (term,))]
+            else:
+                terms.append(term if sign == "+" else negative(term))
+        return terms[0] if len(terms) == 1 else Call("+", tuple(terms))
+
+    def signed_term(self) -> Node:
+        """A term whose own sign follows the sign of the sum: 3 + -2."""
+        if self.at("op", "-", "+") or self.at("cmd", "pm", "mp"):
+            sign = self.take().text
+            term = self.nested(self.signed_term)
+            return negative(term) if sign == "-" else term if sign == "+" else Call(sign, (term,))
+        return self.term()
+
+    def nested(self, parse) -> Node:  # type: ignore[no-untyped-def]
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ParseError(f"nested deeper than {MAX_DEPTH}")
+        node: Node = parse()
+        self.depth -= 1
+        return node
+
+    # ------------------------------------------------ products
+
+    def term(self) -> Node:
+        left = self.mixed_number() or self.power()
+        while True:
+            if self.at("op", "*") or self.at("cmd", "cdot", "times", "bullet"):
+                self.take()
+                left = Call("*", (left, self.factor()))
+            elif self.at("op", "/") or self.at("cmd", "div"):
+                self.take()
+                left = Call("/", (left, self.factor()))
+            elif self.at("cmd", "bmod") or (self.at("func", "mod") and not self.bracket_follows(1)):
+                self.take()
+                left = Call("mod", (left, self.factor()))
+            elif self.starts_factor(left):
+                right = self.power()
+                left = Call("*", (*left.args, right) if isinstance(left, Call) and left.name == "*" else (left, right))
+            else:
+                return left
+
+    def factor(self) -> Node:
+        if self.at("op", "-", "+") or self.at("cmd", "pm", "mp"):
+            return self.nested(self.signed_factor)
+        return self.power()
+
+    def signed_factor(self) -> Node:
+        sign = self.take().text
+        node = self.factor()
+        return negative(node) if sign == "-" else node if sign == "+" else Call(sign, (node,))
+
+    def mixed_number(self) -> Node | None:
+        """2\\frac{1}{2}, 2 1/2: the sum, where all three are whole numbers and the fraction is below one."""
+        if not (self.at("num") and self.next.text.isdigit()):
+            return None
+        whole, start = int(self.next.text[:2000]), self.position
+        if self.peek(1) == Token("cmd", "frac", self.peek(1).space):
+            self.position += 2
+            try:
+                top, bottom = self.argument(), self.argument()
+            except ParseError:
+                self.position = start
+                return None
+        elif self.peek(1).kind == "num" and self.peek(1).space and self.peek(2).text == "/" and self.peek(3).kind == "num":
+            if not (self.peek(1).text.isdigit() and self.peek(3).text.isdigit()):
+                return None
+            top, bottom = read_number(self.peek(1).text), read_number(self.peek(3).text)
+            self.position += 4
+        else:
+            return None
+        proper = (
+            isinstance(top, Num) and isinstance(bottom, Num) and top.digits is None and bottom.digits is None
+            and bottom.value.denominator == 1 and top.value.denominator == 1 and 0 < top.value < bottom.value
+        )  # fmt: skip
+        if not proper or self.at("op", "^"):
+            self.position = start
+            return None
+        assert isinstance(top, Num)
+        assert isinstance(bottom, Num)
+        return number(whole + top.value / bottom.value)
+
+    def starts_factor(self, left: Node) -> bool:
+        """Whether a factor follows without a sign."""
+        token = self.next
+        if token.kind in ("name", "const", "func"):
+            return not (token.text == "U" and isinstance(left, Seq | Interval))
+        if token.kind in ("num", "repeating"):
+            return not isinstance(left, Num) and not (token.space and isinstance(left, Call) and left.name == "/")
+        if token.kind == "cmd":
+            return token.text in ("frac", "sqrt", "cbrt", "binom", "begin", "lfloor", "lceil", "sum", "prod", "angle", "triangle") or token.text in ACCENTS
+        if token.kind == "op":
+            if token.text in ("(", "{", "\\{") or (token.text == "[" and not self.outward):
+                return True
+            return token.text in ("|", "\\|") and not self.bars
+        return False
+
+    # ------------------------------------------------ powers and what stands behind an atom
+
+    def power(self) -> Node:
+        base = self.postfix(self.atom())
+        if self.accept("op", "^"):
+            base = Call("^", (base, self.nested(self.exponent)))
+            base = self.postfix(base)
+            while self.accept("op", "^"):
+                base = Call("^", (base, self.nested(self.exponent)))
+        return base
+
+    def exponent(self) -> Node:
+        if self.at("op", "-", "+"):
+            sign = self.take().text
+            node = self.nested(self.exponent)
+            return negative(node) if sign == "-" else node
+        if self.at("op", "{"):
+            return self.group()
+        return self.power()
+
+    def postfix(self, node: Node) -> Node:
+        while True:
+            if self.at("op", "!") and self.peek(1).text != "=":
+                self.take()
+                node = Call("factorial2" if self.accept("op", "!") else "factorial", (node,))
+            elif self.accept("op", "%"):
+                node = Call("pct", (node,))
+            elif self.accept("cmd", "degree"):
+                node = self.degrees(node)
+            elif self.accept("cmd", "permil"):
+                node = Call("/", (node, number(1000)))
+            elif self.at("op", "_") and isinstance(node, Num | Seq | Call | Sym | Const):
+                self.take()
+                node = self.subscripted(node)
+            elif self.at("rel", "'", "''") or self.at("op", "'"):
+                node = Sym(node.name + self.take().text) if isinstance(node, Sym) else self.refuse("a prime")
+            else:
+                return node
+
+    def refuse(self, what: str) -> Node:
+        raise ParseError(f"{what} where none can stand")
+
+    def degrees(self, node: Node) -> Node:
+        """30°, 30°15', 20 °C."""
+        if self.at("name", "C", "F") and not self.bracket_follows(1):
+            self.take()
+            return node
+        if self.at("num") and self.peek(1).text == "'":
+            minutes = read_number(self.take().text)
+            self.take()
+            return Call("deg", (Call("+", (node, number(minutes.value / 60))),))
+        return Call("deg", (node,))
+
+    def subscripted(self, node: Node) -> Node:
+        """x_1, a_{n+1} (an unknown function of n + 1), 204_5 and (204)_5."""
+        label = self.label() if isinstance(node, Sym | Const) else None
+        if label is not None:
+            return Sym(f"{node.name}_{label}")  # type: ignore[union-attr]
+        inner = self.argument()
+        if isinstance(node, Num) and isinstance(inner, Num) and node.digits is None and inner.digits is None:
+            return self.based(str(node.value), inner)
+        if isinstance(node, Sym):
+            return Call(f"@{node.name}_", inner.items if isinstance(inner, Seq) else (inner,))
+        raise ParseError("a subscript where none can stand")
+
+    def label(self) -> str | None:
+        """A subscript without operators: part of the name."""
+        plain = ("name", "num", "word", "const")
+        if self.next.kind in plain:
+            return self.take().text
+        end = 1
+        while self.at("op", "{") and (self.peek(end).kind in plain or self.peek(end).text in ("triangle", ",")):
+            end += 1
+        if end == 1 or self.peek(end).text != "}":
+            return None
+        label = "".join(self.peek(ahead).text for ahead in range(1, end))
+        self.position += end + 1
+        return label
+
+    def based(self, digits: str, base: Num) -> Node:
+        if not (base.value.denominator == 1 and 2 <= base.value <= 36):
+            raise ParseError("a base outside 2 to 36")
+        try:
+            int(digits, int(base.value))
+        except ValueError:
+            raise ParseError("digits that the base does not have") from None
+        return Based(digits, int(base.value))
+
+    # ------------------------------------------------ atoms
+
+    def atom(self) -> Node:
+        token = self.take()
+        match token.kind:
+            case "num":
+                literal = read_number(token.text)
+                if literal.digits is not None and self.at("const", "ellipsis"):
+                    self.take()
+                    return Num(literal.value, literal.digits, literal.places, open=True)
+                return literal
+            case "repeating":
+                return read_repeating(token.text)
+            case "const":
+                return Const(token.text)
+            case "name":
+                return self.named(token.text)
+            case "func":
+                return self.function(token.text)
+            case "cmd":
+                return self.command(token.text)
+            case "cur":
+                return self.power()
+            case "op":
+                return self.nested(lambda: self.bracketed(token.text))
+        raise ParseError(f"no value where {token.text or 'the end'} stands")
+
+    def named(self, name: str) -> Node:
+        if name in ("e", "i") and not self.at("op", "_"):
+            return Const(name)
+        if name == "C" and self.at("op", "_") and (chosen := self.combination()) is not None:
+            return chosen
+        primes = ""
+        while self.at("rel", "'", "''"):
+            primes += self.take().text
+        if self.at("op", "(") and not self.next.space and (name in LETTER_CALLS or primes or (name in MAYBE_CALLS and self.single_argument())):
+            return Call("@" + name + primes, self.arguments())
+        return Sym(name + primes)
+
+    def combination(self) -> Node | None:
+        """C_5^2 and C_5^{2}: five choose two, as written in China."""
+        start = self.position
+        self.take()
+        try:
+            below = self.argument()
+            if isinstance(below, Num) and self.accept("op", "^"):
+                above = self.argument()
+                if isinstance(above, Num):
+                    return Call("binomial", (below, above))
+        except ParseError:
+            pass
+        self.position = start
+        return None
+
+    def single_argument(self) -> bool:
+        return self.peek(1).kind in ("name", "num", "const") and self.peek(2).text == ")"
+
+    def bracket_follows(self, ahead: int) -> bool:
+        return self.peek(ahead).kind == "op" and self.peek(ahead).text in ("(", "{", "[")
+
+    def arguments(self) -> tuple[Node, ...]:
+        """What stands in the parentheses that open here."""
+        node = self.nested(self.parenthesis)
+        return node.items if isinstance(node, Seq) and node.kind == "tuple" else (node,)
+
+    def argument(self) -> Node:
+        """The argument of \\frac, \\sqrt, _ or ^: a group, or one digit, letter or command."""
+        if self.at("op", "{"):
+            return self.group()
+        return self.nested(self.atom)
+
+    # The rest of the grammar of atoms is in calls.py (functions and commands) and structures.py (brackets).
+
+    def group(self) -> Node:
+        raise NotImplementedError
+
+    def parenthesis(self) -> Node:
+        raise NotImplementedError
+
+    def bracketed(self, opening: str) -> Node:
+        raise NotImplementedError
+
+    def function(self, name: str) -> Node:
+        raise NotImplementedError
+
+    def command(self, name: str) -> Node:
+        raise NotImplementedError
+

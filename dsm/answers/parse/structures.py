@@ -1,0 +1,322 @@
+"""Structures: brackets, relations, quantities and lists - the grammar from the top of an answer down to expressions."""
+
+from __future__ import annotations
+
+from dsm.answers.parse.calls import CallParser
+from dsm.answers.parse.lexer import Token
+from dsm.answers.parse.nodes import (
+    Call,
+    Clock,
+    Const,
+    Interval,
+    Node,
+    Num,
+    ParseError,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    number,
+)
+from dsm.answers.parse.vocabulary import CURRENCIES, FILLERS, SCALE_WORDS
+
+_INEQUALITIES = frozenset(("<", "<=", ">", ">=", "!="))
+
+
+class Parser(CallParser):
+    """`answer` is the entry; everything else is reached from there."""
+
+    def answer(self) -> Node:
+        """Values that commas, semicolons, `and`, `or` separate; a single one is itself."""
+        node = self.alternatives()
+        if self.next.kind != "end":
+            raise ParseError(f"{self.next.text} at the end")
+        return node
+
+    def alternatives(self) -> Node:
+        items: list[Node] = []
+        separators: list[str] = []
+        while True:
+            while self.next.kind == "sep" or (self.at("cmd", "\\") and items):
+                separators.append(self.take().text)
+            if self.next.kind == "end":
+                break
+            items.append(self.statement())
+            if self.next.kind not in ("sep", "end") and not self.at("cmd", "\\"):
+                raise ParseError(f"{self.next.text} between values")
+        if not items:
+            raise ParseError("nothing in it")
+        if len(items) == 1:
+            return items[0]
+        if all(_is_inequality(item) for item in items):
+            return Call("or" if "or" in separators else "and" if "and" in separators else "both", tuple(items))
+        if "or" in separators and any(_is_inequality(item) or _is_real_set(item) for item in items):
+            return Call("or", tuple(items))
+        if ";" in separators and "," in separators:
+            return self.regrouped(items, separators)
+        return Seq("list", tuple(items))
+
+    @staticmethod
+    def regrouped(items: list[Node], separators: list[str]) -> Node:
+        """p = 5, q = 2; p = 7, q = 2: the semicolon separates what commas join."""
+        if len(separators) != len(items) - 1:
+            return Seq("list", tuple(items))
+        groups: list[list[Node]] = [[items[0]]]
+        for separator, item in zip(separators, items[1:], strict=True):
+            if separator == ";":
+                groups.append([item])
+            else:
+                groups[-1].append(item)
+        return Seq("list", tuple(group[0] if len(group) == 1 else Seq("tuple", tuple(group)) for group in groups))
+
+    # ------------------------------------------------ one statement: a relation between quantities
+
+    def statement(self) -> Node:
+        while self.at("rel", "=", "~", "=>", "->") or (self.next.kind == "word" and self.next.text.lower() in FILLERS):
+            self.take()
+        sides = [self.quantity()]
+        ops: list[str] = []
+        while self.next.kind == "rel" and self.next.text not in ("'", "''"):
+            ops.append(self.take().text)
+            while self.next.kind == "word" and self.next.text.lower() in FILLERS:
+                self.take()
+            sides.append(self.quantity())
+        node: Node = Relation(tuple(ops), tuple(sides)) if ops else sides[0]
+        if self.accept("cmd", "pmod") or (self.at("op", "(") and self.peek(1).text == "mod" and self.accept("op", "(")):
+            closing = self.accept("func", "mod")
+            modulus = self.expression() if closing else self.argument()
+            if closing:
+                self.expect(")")
+            node = Call("pmod", (node, modulus))
+        return node
+
+    def quantity(self) -> Node:
+        """An expression, a ratio, a time of day; currency in front of it, words behind it."""
+        if self.next.kind == "word":
+            return self.worded()
+        currency = self.take().text if self.next.kind == "cur" else None
+        if (time := self.clock()) is not None:
+            return time
+        negated = currency is None and self.at("op", "-") and self.peek(1).kind == "cur"
+        if negated:
+            self.take()
+            currency = self.take().text
+        node = self.expression()
+        if negated:
+            node = Call("neg", (node,))
+        if self.at("op", ":") and not self.bars:
+            node = self.ratio(node)
+        unit = self.unit()
+        if currency is None and self.next.kind == "cur":
+            currency = self.take().text
+        if unit and isinstance(node, Num | Call) and (scale := SCALE_WORDS.get(unit.split()[0])):
+            node = Call("*", (node, number(scale)))
+            unit = " ".join(unit.split()[1:])
+        unit = unit or currency or ""
+        return Quantity(node, unit) if unit else node
+
+    def worded(self) -> Node:
+        """`area = 5`: a name in words. Any other text that starts with a word is no mathematics."""
+        words = []
+        while self.next.kind in ("word", "name", "op") and self.next.text not in ("(", "[", "{", "\\{", "|"):
+            words.append(self.take().text)
+        if self.next.kind == "rel" or self.accept("op", ":"):
+            return Sym(" ".join(words).lower())
+        if self.next.kind == "num" and len(words) == 1 and words[0] in CURRENCIES:
+            return Quantity(self.expression(), CURRENCIES[words[0]])
+        raise ParseError("words")
+
+    def ratio(self, first: Node) -> Node:
+        parts = [first]
+        while self.accept("op", ":"):
+            parts.append(self.expression())
+        return Call("ratio", tuple(parts))
+
+    def unit(self) -> str:
+        """The words behind a value, with their exponents and slashes."""
+        parts: list[str] = []
+        start = self.position
+        if self.at("op", "/") and self.peek(1).kind in ("word", "name"):
+            parts.append(self.take().text)
+        while True:
+            token = self.next
+            if token.kind == "word" or (parts and token.kind in ("name", "func") and token.text.isalpha()):
+                parts.append(self.take().text)
+            elif parts and self.at("op", "^"):
+                self.take()
+                exponent = self.argument() if not self.at("op", "-") else self.exponent()
+                if not isinstance(exponent, Num) or exponent.value.denominator != 1:
+                    raise ParseError("a unit with such an exponent")
+                parts.append(f"^{exponent.value}")
+            elif parts and (self.at("op", "/", "*", ".") or self.at("cmd", "cdot")) and self.peek(1).kind in ("word", "name"):
+                parts.append({"cdot": "*", ".": ""}.get(self.take().text, "/"))
+            elif parts and self.at("op", ".", "-", "'", ")", "(") and not self.bars and start != self.position:
+                if self.next.text == ")" and "(" not in parts:
+                    break
+                parts.append(self.take().text)
+            elif self.at("op", "(") and self.peek(1).kind == "word":
+                parts.append(self.take().text)
+            elif parts and parts[-1].isalpha() and token.kind == "num" and token.text in ("2", "3"):
+                parts.append(f"^{self.take().text}")
+            else:
+                return " ".join(parts).replace(" ^", "^")
+
+    def clock(self) -> Node | None:
+        """3:30, 15:30:00, 3:30 pm, 3 p.m."""
+        parts = [self.next]
+        while self.peek(2 * len(parts) - 1).text == ":" and self.peek(2 * len(parts)).kind == "num" and len(parts) < 3:
+            parts.append(self.peek(2 * len(parts)))
+        after = 2 * len(parts) - 1
+        half = _half(self.peek(after), self.peek(after + 1), self.peek(after + 2), self.peek(after + 3))
+        sound = parts[0].kind == "num" and parts[0].text.isdigit() and len(parts[0].text) <= 2
+        sound = sound and all(len(part.text) == 2 and part.text.isdigit() and part.text < "60" for part in parts[1:])
+        if not sound or int(parts[0].text) > 24 or (len(parts) == 1 and half is None):
+            return None
+        if self.peek(after).text == ":" and half is None:
+            return None
+        self.position += after + (half[1] if half else 0)
+        hour, minute, second = (int(part.text) for part in [*parts, Token("num", "0"), Token("num", "0")][:3])
+        return Clock(hour * 3600 + minute * 60 + second, half[0] if half else None)
+
+    # ------------------------------------------------ brackets
+
+    def group(self) -> Node:
+        """{...}: one expression, or several that braces keep together."""
+        self.expect("{")
+        return self.nested(lambda: self.group_content("}"))
+
+    def group_content(self, closing: str) -> Node:
+        bars, self.bars = self.bars, []
+        items = self.items(closing)
+        self.bars = bars
+        return items[0] if len(items) == 1 else Seq("group", items)
+
+    def items(self, *closing: str) -> tuple[Node, ...]:
+        items: list[Node] = []
+        while not self.at("op", *closing):
+            if self.next.kind == "end":
+                raise ParseError("an unclosed bracket")
+            items.append(self.nested(self.statement))
+            if not self.accept("sep") and not self.at("op", *closing):
+                raise ParseError(f"{self.next.text} in brackets")
+        self.take()
+        return tuple(items)
+
+    def parenthesis(self) -> Node:
+        self.expect("(")
+        return self.bracketed("(")
+
+    def bracketed(self, opening: str) -> Node:
+        if opening in ("|", "\\|"):
+            return self.absolute(opening)
+        if opening == "{":
+            return self.group_content("}")
+        bars, self.bars = self.bars, []
+        try:
+            if opening == "\\{":
+                return self.braces()
+            if opening in ("(", "[", "]"):
+                return self.interval_or_tuple(opening)
+        finally:
+            self.bars = bars
+        raise ParseError(f"{opening} where a value should stand")
+
+    def interval_or_tuple(self, opening: str) -> Node:
+        """(a, b, c), [a, b), and ]a, b[ with its brackets turned outwards."""
+        start = self.position
+        try:
+            items, closing = self.delimited(outward=opening == "]")
+        except ParseError:
+            if opening != "[":
+                raise
+            self.position = start
+            items, closing = self.delimited(outward=True)
+        if len(items) == 2 and not (opening == "(" and closing == ")"):
+            return Interval(items[0], items[1], (opening == "[", closing == "]"))
+        if opening == "(" and closing == ")":
+            return items[0] if len(items) == 1 else Seq("tuple", items)
+        if opening == "[" and closing == "]":
+            return items[0] if len(items) == 1 and not isinstance(items[0], Seq | Interval) else Seq("bracket", items)
+        raise ParseError("brackets that do not match")
+
+    def delimited(self, outward: bool) -> tuple[tuple[Node, ...], str]:
+        """The items up to the bracket that closes, and that bracket; `outward`: [ closes too."""
+        if self.at("op", ")", "]"):
+            return (), self.take().text
+        closers = (")", "]", "[") if outward else (")", "]")
+        outer, self.outward = self.outward, outward
+        items = [self.nested(self.statement)]
+        while not self.at("op", *closers):
+            if not self.accept("sep"):
+                raise ParseError(f"{self.next.text or 'the end'} in brackets")
+            if not self.at("op", *closers):
+                items.append(self.nested(self.statement))
+        self.outward = outer
+        return tuple(items), self.take().text
+
+    def braces(self) -> Node:
+        """\\{1, 2\\}, and \\{x | x > 1\\}, which is its condition."""
+        if self.accept("op", "\\}"):
+            return Const("empty")
+        self.bars = ["set"]
+        first = self.nested(self.set_head)
+        if self.accept("op", "|", ":") or self.accept("rel", "|"):
+            condition = self.items("\\}")
+            return condition[0] if len(condition) == 1 else Call("and", condition)
+        items = [first]
+        while self.accept("sep"):
+            items.append(self.nested(self.statement))
+        self.expect("\\}")
+        return Seq("set", tuple(items))
+
+    def set_head(self) -> Node:
+        node = self.expression()
+        if self.next.kind == "rel":
+            ops, sides = [self.take().text], [node, self.expression()]
+            while self.next.kind == "rel":
+                ops.append(self.take().text)
+                sides.append(self.expression())
+            return Relation(tuple(ops), tuple(sides))
+        unit = self.unit()
+        return Quantity(node, unit) if unit else node
+
+    def absolute(self, bar: str) -> Node:
+        self.bars.append(bar)
+        inner = self.expression()
+        self.bars.pop()
+        self.expect(bar)
+        return Call("abs", (inner,))
+
+    def angle_brackets(self) -> Node:
+        items: list[Node] = []
+        while not self.accept("cmd", "rangle"):
+            if self.next.kind == "end":
+                raise ParseError("an unclosed bracket")
+            items.append(self.nested(self.statement))
+            if not self.accept("sep") and not self.at("cmd", "rangle"):
+                raise ParseError(f"{self.next.text} in brackets")
+        return Seq("vector", tuple(items))
+
+
+def _half(*tokens: Token) -> tuple[str, int] | None:
+    """am or pm in the tokens ahead, and how many tokens spell it."""
+    text = ""
+    for count, token in enumerate(tokens, start=1):
+        if token.kind not in ("word", "name", "op"):
+            return None
+        text += token.text.lower().replace(".", "").replace(" ", "")
+        if text in ("am", "pm"):
+            dot = tokens[count].text == "." if count < len(tokens) else False
+            return text, count + dot
+        if text not in ("a", "p"):
+            return None
+    return None
+
+
+def _is_inequality(node: Node) -> bool:
+    return isinstance(node, Relation) and any(op in _INEQUALITIES for op in node.ops)
+
+
+def _is_real_set(node: Node) -> bool:
+    return isinstance(node, Interval) or (isinstance(node, Call) and node.name in ("union", "intersection"))
+
