@@ -61,7 +61,7 @@ def boxes(text: str) -> list[Box]:
 
 
 def last_group(text: str, found: list[Box]) -> list[Box]:
-    r"""The last box, and those in front of it that a mere comma, `and` or `or` joins to it: \boxed{2} and \boxed{3}.
+    r"""The last box, and those in front of it that nothing, a comma, `and` or `or` joins to it: \boxed{2} and \boxed{3}.
 
     A few words may stand before the joint (`\boxed{4} apples and \boxed{3} pears`), yet none that start a new claim.
     """
@@ -69,9 +69,9 @@ def last_group(text: str, found: list[Box]) -> list[Box]:
     for before, after in zip(found[-2::-1], found[:0:-1], strict=True):
         if after.start - before.end > _LONGEST_JOINT:
             break
-        gap = _MARKUP.sub(" ", text[before.end : after.start])
-        joint = _JOINT.fullmatch(gap.strip() + " ")
-        if joint is None or _NEW_CLAIM.search(gap):
+        between = text[before.end : after.start]
+        gap = _MARKUP.sub(" ", between).strip()
+        if (gap or "\n" in between) and (_NEW_CLAIM.search(gap) or not _JOINT.fullmatch(gap + " ")):
             break
         group.insert(0, before)
     return group

@@ -44,6 +44,8 @@ _CLAUSE = re.compile(
 def after_cue(text: str, kind: Literal["any", "letters"] = "any") -> tuple[str, str] | None:
     """The name of the last cue that something follows, and the sentence behind it."""
     pattern = _CUE if kind == "any" else _LETTERS_CUE
+    if kind == "any" and not ("答" in text or "选" in text or "answer" in text.lower()):
+        return None
     for tail in (*_TAILS, len(text)):
         start = max(len(text) - tail, 0)
         for match in reversed(list(pattern.finditer(text, start))):

@@ -13,8 +13,8 @@ from typing import Any
 from zlib import crc32
 
 from dsm.answers.exact import Irrational, Undefined, exact
-from dsm.answers.numeric import Numeric
-from dsm.answers.parse.nodes import Call, Const, Node, Num, Sym, TooLargeError, rebuild, symbols, walk
+from dsm.answers.numeric import Numeric, context
+from dsm.answers.nodes import Call, Const, Node, Num, Sym, TooLargeError, rebuild, symbols, walk
 from dsm.config.answers import GraderConfig
 
 POINTS = 12
@@ -77,7 +77,7 @@ def _same_constant(gold: Node, answer: Node, rules: GraderConfig, log_base: int 
     if _apart(coarse[0], coarse[1], 30):
         return rounded(gold, answer, coarse[0], coarse[1], rules)
     fine = _evaluate(gold, answer, 220, log_base)
-    return not _apart(fine[0], fine[1], 60) or max(abs(fine[0]), abs(fine[1])) < Fraction(1, 10**150) * max(1, abs(coarse[0]))
+    return not _apart(fine[0], fine[1], 60) or max(abs(fine[0]), abs(fine[1])) < 1e-150 * max(1, abs(coarse[0]))
 
 
 def _evaluate(gold: Node, answer: Node, digits: int, log_base: int | None) -> tuple[Any, Any]:
@@ -90,25 +90,27 @@ def _evaluate(gold: Node, answer: Node, digits: int, log_base: int | None) -> tu
 
 
 def _apart(first: Any, second: Any, digits: int) -> bool:
-    return bool(abs(first - second) > max(abs(first), abs(second)) * 10**-digits) if digits < 300 else True
+    return bool(abs(first - second) > max(abs(first), abs(second)) * context().mpf(10) ** -digits)
 
 
 def rounded(gold: Node, answer: Node, gold_value: Any, answer_value: Any, rules: GraderConfig) -> bool:
     """Whether one value is a rounded decimal of the other, as the rules grant it."""
     if not (_is_real(gold_value) and _is_real(answer_value)):
         return False
+    exactly = isinstance(gold_value, Fraction)
+    scale = Fraction if exactly else context().mpf
     difference = abs(gold_value - answer_value)
-    if rules.relative_tolerance and difference <= abs(gold_value) * Fraction(rules.relative_tolerance):
+    if rules.relative_tolerance and difference <= abs(gold_value) * scale(rules.relative_tolerance):
         return True
     for decimal, value, other in ((_decimal(gold), gold_value, answer_value), (_decimal(answer), answer_value, gold_value)):
         if decimal is None or decimal.digits is None:
             continue
-        unit = Fraction(1, 10) ** decimal.places if decimal.places >= 0 else Fraction(10) ** -decimal.places
+        unit = scale(10) ** -decimal.places
         if decimal.open and decimal.digits >= 3 and 0 <= (other - value) * (1 if value >= 0 else -1) < unit:
             return True
         if decimal.digits >= rules.decimal_digits and difference * 2 <= unit:
             return True
-        if decimal.digits >= 12 and difference <= abs(value) * Fraction(1, 10**12):
+        if decimal.digits >= 12 and difference * 10**12 <= abs(value):
             return True  # the noise of floating point
     return False
 
@@ -173,7 +175,7 @@ def substitute(node: Node, values: dict[str, Node]) -> Node:
     """The tree with trees put in for variables."""
     if isinstance(node, Sym):
         return values.get(node.name, node)
-    from dsm.answers.parse.nodes import children
+    from dsm.answers.nodes import children
 
     parts = children(node)
     return rebuild(node, tuple(substitute(part, values) for part in parts)) if parts else node
@@ -238,7 +240,7 @@ def _identical_numerically(gold: Node, answer: Node, names: list[str], log_base:
             continue
         except (Irrational, TooLargeError, OverflowError) as error:
             raise Undecided(str(error)) from error
-        differ = _apart(left, right, 25) and max(abs(left), abs(right)) > Fraction(1, 10**30)
+        differ = _apart(left, right, 25) and max(abs(left), abs(right)) > 1e-30
         if first.real and second.real:
             if differ:
                 return False

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from dsm.answers.parse.nodes import Based, Call, Clock, Const, Node, Num, Quantity, Sym, TooLargeError
+from dsm.answers.nodes import Based, Call, Clock, Const, Node, Num, Quantity, Sym, TooLargeError
 
 MAX_BITS = 65_536
 MAX_STEPS = 20_000
@@ -52,8 +52,8 @@ class _Exact:
             case Sym(name):
                 if name in self.values:
                     return self.values[name]
-            case Based(digits, base):
-                return Fraction(int(digits, base))
+            case Based():
+                return node.value
             case Quantity(value, _):
                 return self.value(value)
             case Clock():

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from dsm.answers import official
 from dsm.answers.boxes import boxes, last_group
 from dsm.answers.choices import find_letters
 from dsm.answers.cues import after_cue, cut_tail
@@ -34,10 +35,11 @@ NOTHING = Extraction(None, "none")
 
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _SHORT_ANSWER = re.compile(r"[^a-zA-Z]*(?:[a-zA-Z%]+\W*){0,3}")
-_MINERVA = re.compile(r"final answer is:?\s*(.+?)\.?\s*I hope (?:it|this) is correct", re.DOTALL | re.IGNORECASE)
+_MINERVA = re.compile(r"final answer is:?\s*([^\n]{1,1000}?)\.?\s*I hope (?:it|this) is correct", re.IGNORECASE)
 _MATHS_ENDS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _PROSE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{3,}(?![a-zA-Z}])|[一-鿿]")
 _LONGEST_FORMULA = 300
+_SENTENCE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z'’]{2,}(?:[\s,]+[a-zA-Z'’]{2,}){2,}|[一-鿿]{4,}")
 
 
 def extract(text: str, extractor: str) -> Extraction:
@@ -53,6 +55,17 @@ def extract(text: str, extractor: str) -> Extraction:
     return EXTRACTORS[extractor](text)
 
 
+def bare(text: str) -> str:
+    """A text that may be an answer or a sentence that holds one, as an answer: a sentence goes through `final`.
+
+    It is a sentence if it has a box, announces an answer, or has three words of prose in a row.
+    """
+    if "boxed" not in text and "fbox" not in text and after_cue(text) is None and not _SENTENCE.search(text):
+        return text
+    found = final(text)
+    return text if found.answer is None or "open box" in found.flags else found.answer
+
+
 # ---------------------------------------------------------------- one place each
 
 
@@ -61,14 +74,14 @@ def boxed(text: str) -> Extraction:
     found = boxes(text)
     flags = ("open box",) if _has_open_box(text, len(found)) else ()
     if not found:
-        return replace(NOTHING, flags=flags)
+        return Extraction(None, "none", flags)
     group = last_group(text, found)
     answer = ", ".join(dict.fromkeys(box.content.strip() for box in group))
     if len({_squeezed(box.content) for box in found}) > len(group):
         flags += ("several boxes",)
     if re.search(r"\w{2}", text[group[-1].end :]):
         flags += ("text after",)
-    return Extraction(answer, "boxed" if len(group) == 1 else "boxes", flags) if answer else replace(NOTHING, flags=flags)
+    return Extraction(answer, "boxed" if len(group) == 1 else "boxes", flags) if answer else Extraction(None, "none", flags)
 
 
 def hashes(text: str) -> Extraction:
@@ -114,7 +127,7 @@ def formula_or_number(text: str) -> Extraction:
     match = last_number(plain)
     if match is None:
         return NOTHING
-    formula = _formula_around(plain, *match.span("number"))
+    formula = _formula_around(plain, *match.span("number")) if "$" in plain or "\\" in plain else None
     if formula is not None and formula != match["number"]:
         return Extraction(formula, "last formula")
     return Extraction(without_currency(match["number"]), "last number")
@@ -145,14 +158,26 @@ def choice(text: str) -> Extraction:
 
 
 def final(text: str) -> Extraction:
-    r"""The most explicit statement of an answer: \boxed, ####, `the answer is`, a program's output, the last number."""
+    r"""The most explicit statement: \boxed, ####, `the answer is`, a program's output, the last formula or number.
+
+    `The final answer is $...$. I hope it is correct` behind the last box goes before it.
+    """
+    if "I hope" in text and (match := _last_minerva(text)) and "boxed" not in text[match.start() :]:
+        return Extraction(_unmathed(match[1].strip()), "final answer is")
     flags: tuple[str, ...] = ()
     for rule in (boxed, hashes, stated, program_output, formula_or_number):
         found = rule(text)
         flags += found.flags
         if found.answer is not None:
-            return replace(found, flags=flags)
-    return replace(NOTHING, flags=flags)
+            return found if found.flags == flags else Extraction(found.answer, found.rule, flags)
+    return Extraction(None, "none", flags)
+
+
+def _official(find: Callable[[str], official.Found]) -> Callable[[str], Extraction]:
+    def extractor(text: str) -> Extraction:
+        return Extraction(*find(text))
+
+    return extractor
 
 
 EXTRACTORS: dict[str, Callable[[str], Extraction]] = {
@@ -162,10 +187,25 @@ EXTRACTORS: dict[str, Callable[[str], Extraction]] = {
     "last_number": number,
     "choice": choice,
     "minerva": minerva,
+    "paper_answer": _official(official.answer),
+    "paper_math": _official(official.math),
+    "paper_gsm8k_few_shot": _official(official.gsm8k_few_shot),
+    "paper_cmath_few_shot": _official(official.cmath_few_shot),
+    "paper_mathcloze": _official(official.mathcloze),
+    "paper_mathqa": _official(official.mathqa),
+    "paper_choice": _official(official.choice),
+    "paper_ocw": _official(official.ocw),
 }
 
 
 # ---------------------------------------------------------------- helpers
+
+
+def _last_minerva(text: str) -> re.Match[str] | None:
+    match = None
+    for match in _MINERVA.finditer(text):
+        pass
+    return match
 
 
 def _has_open_box(text: str, complete: int) -> bool:

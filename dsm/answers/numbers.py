@@ -13,7 +13,7 @@ _WHOLE = r"(?:[0-9]{1,3}(?:(?:,|\{,\}|\\[,!]|,\\!|\\!,|[\u2009\u202f\u00a0\x20])
 _PLAIN = rf"(?:{_WHOLE}(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)"
 _NUMBER = re.compile(
     r"""
-    (?<![A-Za-z0-9_^])(?<![0-9]\.)(?<![\^_]\{)(?<![\^_]\{-)(?<!\^-)     # no name, index or exponent: x2, x_2, m^2, m^{-2}
+    (?=[-0-9.$\\€£¥￥₹UEGCRI])(?<![A-Za-z0-9_^])(?<![0-9]\.)(?<![\^_]\{)(?<![\^_]\{-)(?<!\^-)     # no name, index or exponent: x2, x_2, m^2, m^{-2}
     (?:(?:USD|US|EUR|GBP|CNY|RMB|INR|Rs\.?)\s?(?=[\d$]))?
     (?P<number>
       (?:(?<![A-Za-z0-9)}\]])-(?=[0-9.$\\€£¥￥])|(?:(?<=[=:(])|(?<=[=:(]\s))-\s)?
@@ -31,7 +31,8 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _CURRENCY = re.compile(r"\\?\$|[€£¥￥₹]")
-_TAILS = (256, 4096)
+_WINDOWS = (48, 512, 8192)
+_LONGEST = 32  # characters of what may be one number and lie half outside of a window
 
 
 def plain_digits(text: str) -> str:
@@ -40,19 +41,20 @@ def plain_digits(text: str) -> str:
 
 
 def last_number(text: str) -> re.Match[str] | None:
-    """The last number, as a match whose group `number` is what is written; positions count from the text's start.
+    """The last number, as a match whose group `number` is what is written.
 
     Digits of names, indices and exponents (x2, x_2, m², cm^3) are not numbers of their own. Text is expected to have
-    ASCII digits, see `plain_digits`. Looks at the text's end first: the cost does not grow with its length, save where
-    the end has no number.
+    ASCII digits, see `plain_digits`. The search goes back from the last digit: its cost does not grow with the text.
     """
-    for tail in (*_TAILS, len(text)):
-        start = max(len(text) - tail, 0)
-        start = text.rfind(" ", max(start - 64, 0), start) + 1 or start  # not inside a number
+    end = max(map(text.rfind, "0123456789"))
+    if end < 0:
+        return None
+    for window in (*_WINDOWS, end + 1):
+        start = max(end - window, 0)
         last = None
         for last in _NUMBER.finditer(text, start):
             pass
-        if last is not None or start == 0:
+        if start == 0 or (last is not None and last.start() - start > _LONGEST):
             return last
     return None
 

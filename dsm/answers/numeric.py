@@ -12,7 +12,7 @@ from typing import Any
 from zlib import crc32
 
 from dsm.answers.exact import MAX_TERMS, Irrational, Undefined, exact
-from dsm.answers.parse.nodes import Based, Call, Const, Node, Num, Quantity, Sym, TooLargeError
+from dsm.answers.nodes import Based, Call, Const, Node, Num, Quantity, Sym, TooLargeError
 
 MAX_MAGNITUDE = 10**7
 """Powers of two beyond which no value is computed."""
@@ -73,8 +73,8 @@ class Numeric:
                 return +self.mp.e
             case Const("i"):
                 return self.mp.mpc(0, 1)
-            case Based(digits, base):
-                return self.mp.mpf(int(digits, base))
+            case Based():
+                return self.mp.mpf(node.value.numerator) / node.value.denominator
             case Quantity(value, _):
                 return self.value(value)
             case Call("sum" | "prod", args):

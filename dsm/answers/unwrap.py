@@ -17,6 +17,10 @@ _LEAD = re.compile(
     r"|^\s*(?:(?:so|thus|hence|therefore),?\s+)",
     re.IGNORECASE,
 )
+_CLAUSE = re.compile(
+    r"^(?:(?:[A-Za-z][\w',-]*|\$[^$]{1,60}\$|\\\([^$]{1,60}\\\)),?:?\s+){1,20}(?:is|are|was|equals|becomes?|that)\s*:?\s*(?=\$|\\[(\[]|-?\d|\\boxed)"
+)
+_TAIL = re.compile(r"\s+(?:is|are)\s+(?:(?:the|our|my|your)\s+)?(?:(?:final|correct)\s+)?(?:answer|solution|result|value)s?\b.*$", re.DOTALL)
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _WHOLE = re.compile(
     r"^(?:\$\$(?P<a>[^$]+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$|\\\((?P<c>.+)\\\)|\\\[(?P<d>.+)\\\])$|^\*\*(?P<e>[^*]+)\*\*$|^`+(?P<f>[^`]+)`+$", re.DOTALL
@@ -40,6 +44,8 @@ def last_boxes(text: str) -> list[str]:
     if not found:
         return []
     boxes = [found[-1][2]]
+    if len({"".join(content.split()) for _, _, content in found}) == 1:
+        return boxes
     for (_, end, content), (start, _, _) in zip(found[-2::-1], found[:0:-1], strict=True):
         gap = _MARKUP.sub(" ", text[end:start]).strip() if start - end < 60 else "far"
         if gap and (len(gap.split()) > 5 or not _CONNECTOR.search(gap)):
@@ -75,6 +81,8 @@ def unwrap(text: str) -> str:
         if not _ELLIPSIS.search(text):
             text = _TRAILING.sub("", text)
         text = _LEAD.sub("", text, count=1).strip() or text
+        text = _TAIL.sub("", text, count=1) or text
+        text = _CLAUSE.sub("", text, count=1).strip() or text
         if text == before:
             break
     return text
@@ -84,11 +92,11 @@ def from_sentence(text: str) -> str | None:
     """The last formula or number of a short sentence; none if it has neither, or is no sentence."""
     formulas = [next(group for group in found if group) for found in _MATH.findall(text)]
     if formulas:
-        return formulas[-1].strip()
+        return str(formulas[-1]).strip()
     if len(text.split()) < 3 and not re.search(r"[\u4e00-\u9fff]", text):
         return None
     tail = re.split(r"\b(?:is|are|was|equals|be|answer)\b|[=是为]", text)[-1].strip(" .:。")
     if tail != text and re.search(r"\d", tail):
         return tail
-    numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|-?\.\d+", text)
+    numbers = re.findall(r"(?<![\w^{.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|(?<![\w^{.])-?\.\d+", text)
     return numbers[-1].rstrip(",") if numbers else None

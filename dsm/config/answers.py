@@ -24,6 +24,10 @@ class GraderConfig(Schema):
         "strict", description="strict: layered, few false positives; paper: the official protocol"
     )
 
+    protocol: Literal["math", "cloze", "ocw"] = Field(
+        "math", description="paper grader: lists match as sets (math), in order (cloze), or numbers to five digits (ocw)"
+    )
+
     # House rules of the strict grader.
     decimal_digits: Digits = Field(
         6,

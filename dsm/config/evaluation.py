@@ -49,7 +49,7 @@ class EvalConfig(RunConfig):
     data_root: str | None = Field(description="a folder that holds the benchmarks' files; null = from the hub")
     limit: Count | None = Field(description="only the first so many items of each benchmark")
     bad_golds: Literal["error", "set_aside"] = Field(
-        description="reference answers that the grader does not find equal to themselves: stop, or leave those items out"
+        description="golds that the grader does not find equal to themselves: stop, or leave those items out"
     )
     sampling: SamplingConfig
     grader: GraderConfig
@@ -72,7 +72,7 @@ class EvalConfig(RunConfig):
 
     @model_validator(mode="after")
     def _house_rules(self) -> EvalConfig:
-        for name, benchmark in self.benchmarks.items():
+        for name in self.benchmarks:
             try:
                 self.grader_of(name)
             except ValidationError as error:
@@ -89,6 +89,6 @@ class EvalConfig(RunConfig):
             raise ValueError("benchmarks={}: name at least one, as benchmark=gsm8k or benchmark=[gsm8k,math]")
         if self.tokenizer.path is None and self.model.path is None:
             raise ValueError(
-                "tokenizer.path=null: a model made from a configuration brings no tokenizer; give a folder"
+                "tokenizer.path=null: a new model brings no tokenizer; give a folder"
             )
         return self

@@ -40,6 +40,6 @@ class SandboxConfig(Schema):
     )
     allow_weaker: bool = Field(
         default=False,
-        description="where no jail can be built, go on with system-call filter and limits alone: programs then see the "
-        "machine's processes and, on kernels without Landlock, every file that this user can read",
+        description="where no jail can be built, go on with a system-call filter and limits alone: programs may get no "
+        "threads then and, on kernels without Landlock, they read every file that this user can",
     )

@@ -105,7 +105,7 @@ def compared(item: Item, samples: Sequence[Sample], pool: GraderPool) -> tuple[S
 
 def _sample(written: Written, answer: str | None, rule: str, flags: tuple[str, ...] = (), reason: str = "") -> Sample:
     """A sample whose answer is not compared yet."""
-    used_tools = isinstance(written, Trajectory)
+    calls = {"calls": [asdict(call) for call in written.calls]} if isinstance(written, Trajectory) else {}
     return Sample(
         output=written.text,
         answer=answer,
@@ -113,9 +113,9 @@ def _sample(written: Written, answer: str | None, rule: str, flags: tuple[str, .
         verdict="ungradable",
         reason=reason,
         flags=flags,
-        tokens=written.action_tokens if used_tools else len(written.token_ids),
+        tokens=written.action_tokens if isinstance(written, Trajectory) else len(written.token_ids),
         finish_reason=written.finish_reason,
-        detail={"calls": [asdict(call) for call in written.calls]} if used_tools else {},
+        detail=calls,
     )
 
 

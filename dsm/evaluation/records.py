@@ -1,7 +1,7 @@
 """What an evaluation keeps of every item, and the file it keeps it in.
 
-Each rank appends finished items to a file of its own, a line an item, so that an interrupted evaluation goes on with
-the items that are left, on any number of ranks; no item is answered twice. The end is one file in the benchmark's order.
+Each rank appends finished items to a file of its own, a line an item. An interrupted evaluation goes on with the items
+that are left, on any number of ranks; none is answered twice. In the end there is one file in the benchmark's order.
 """
 
 from __future__ import annotations

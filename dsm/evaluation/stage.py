@@ -66,7 +66,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
 def _finish(
     config: EvalConfig, here: Session, results: dict[str, Any], samples: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    """results.json, the loggers, the table on the terminal and, last, metrics.json: it says that the run is finished."""
+    """results.json, the loggers, the table on the terminal; last, metrics.json, which says that the run has ended."""
     final: dict[str, Any] = {**flat_metrics(results), "results": str(here.run.path / "results.json")}
     atomic_write_text(here.run.path / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     loggers = build_loggers(config.logger, here.run.path, config.name, config.model_dump())

@@ -14,10 +14,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from dsm.answers import GraderPool
+from dsm.answers import EXTRACTORS, GraderPool
 from dsm.config.answers import GraderConfig
 from dsm.config.benchmark import BenchmarkConfig, FewShotConfig, Prompting
 from dsm.config.evaluation import EvalConfig
+from dsm.config.listing import closest
 from dsm.data.records import Rejected
 from dsm.errors import UserError
 from dsm.evaluation.benchmarks import Item, check_golds, items_fingerprint, load_items
@@ -78,6 +79,9 @@ class Bench:
             UserError: the data cannot be read, golds do not equal themselves, or prompts do not fit the model.
         """
         config = self.config.benchmarks[name]
+        if (extractor := config.protocol(self.prompting).extractor) not in EXTRACTORS:
+            key = f"benchmarks.{name}.{self.prompting}.extractor={extractor}"
+            raise UserError(f"{key}: must be one of {', '.join(EXTRACTORS)}{closest(extractor, EXTRACTORS)}")
         items, rejected = load_items(name, config, root=self.config.data_root, limit=self.config.limit)
         items = self._with_good_golds(name, items, rejected)
         if here.world.first:

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-COLUMNS = 32
-"""Lengths of blocks are multiples of this."""
+COLUMNS, LEAST_COLUMNS = 32, 64
+"""Lengths of blocks are multiples of the one, and at least the other."""
 
 
 @dataclass(frozen=True)
@@ -142,4 +142,4 @@ def free_memory(device: torch.device) -> int:
 
 
 def _columns(tokens: int) -> int:
-    return -(-tokens // COLUMNS) * COLUMNS
+    return max(-(-tokens // COLUMNS) * COLUMNS, LEAST_COLUMNS) if tokens else 0

@@ -21,6 +21,9 @@ from dsm.rollout.cache import KVCache
 MASKED = -1e30
 """Added to scores of keys out of reach: finite, so that a part that is masked whole gets weight zero and no NaN."""
 
+SMALL_PRODUCT = 400
+"""Multiplications a matrix under which `bmm` takes another way on CPUs."""
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -103,9 +106,8 @@ class DecodeAttention:
     ) -> None:
         self.cache, self.grouping = cache, grouping
         self.lengths, self.prompt_lengths = lengths, prompt_lengths
-        rounded = cache.extent
-        self.columns = min(-(-(longest + 1) // 16) * 16, rounded.row_tokens)
-        self.prompt_columns = min(-(-longest_prompt // 16) * 16, rounded.prompt_tokens)
+        self.columns = self._columns(longest + 1, cache.extent.row_tokens)
+        self.prompt_columns = self._columns(longest_prompt, cache.extent.prompt_tokens)
         self._masks: dict[tuple[int, int | None], tuple[Tensor, list[Tensor]]] = {}
         self._places: dict[int, Tensor] = {}
 
@@ -154,6 +156,11 @@ class DecodeAttention:
         if self.grouping.entry_of_row is not None:
             prompt, prompt_lse = (x.index_select(0, self.grouping.entry_of_row) for x in (prompt, prompt_lse))
         return torch.lerp(own, prompt, torch.sigmoid(prompt_lse - own_lse).to(own.dtype))
+
+    def _columns(self, tokens: int, capacity: int) -> int:
+        """How many keys products go over: few sizes, none so small that PyTorch multiplies by a loop of its own."""
+        narrowest = min(min(shape.key_dim, shape.value_dim) for shape in self.cache.shapes)
+        return min(-(-max(tokens, -(-SMALL_PRODUCT // narrowest)) // 16) * 16, capacity)
 
     def _place(self, kv_heads: int) -> Tensor:
         """Where each row's new key goes in a block seen as (rows * heads * tokens, dim)."""

@@ -136,11 +136,18 @@ def launch_command(config: SandboxConfig, *, weaker: bool, number: int) -> list[
     home = "/jail" if not weaker else str(_inside().parent)
     main = f"import sys; sys.path.insert(0, {home!r}); from inside.server import main; main()"
     command = [_python(), "-s", "-S", "-P", "-B", "-c", main]
-    uid = config.uid + number if os.getuid() == 0 else None
+    uid = config.uid + number if os.getuid() == 0 and _is_mapped(config.uid + number) else None
     if not weaker:
         command = [*bwrap_command(config.uid), *command]
     plan = {"uid": uid, "reads": [command[0], *readable_paths()], "command": command, "environment": _environment()}
     return [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("launch.py")), json.dumps(plan)]
+
+
+def _is_mapped(uid: int) -> bool:
+    """Whether our user namespace has this user; if not, its root is an ordinary user outside, and stays what it is."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    ranges = [(int(first), int(count)) for first, _, count in map(str.split, lines)]
+    return any(first <= uid < first + count for first, count in ranges)
 
 
 def _environment() -> dict[str, str]:

@@ -30,13 +30,18 @@ def main() -> None:
     if plan["uid"] is not None:
         with contextlib.suppress(PermissionError):  # of a root without CAP_SYS_ADMIN; see the check below
             open_the_way(plan["reads"])
-        os.setgroups([])
-        os.setresgid(plan["uid"], plan["uid"], plan["uid"])
-        os.setresuid(plan["uid"], plan["uid"], plan["uid"])
+        become(plan["uid"])
     for path in plan["reads"]:
         if not os.access(path, os.R_OK):
             sys.exit(f"{path} cannot be read by user {os.getuid()}")
     os.execve(plan["command"][0], plan["command"], plan["environment"])
+
+
+def become(uid: int) -> None:
+    """Give up being root for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
 
 
 def _volunteer() -> None:

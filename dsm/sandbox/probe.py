@@ -94,7 +94,7 @@ def _try(isolation: Isolation, uid: int) -> str | None:
         try:
             jail = Jail(SandboxConfig(uid=uid, preload=[]), weaker=isolation == "weaker")
         except JailError as error:
-            return _advice(str(error), uid)
+            return _advice(str(error))
         try:
             execution, _ = jail.run(Program(f"SECRET = {str(secret)!r}{_ESCAPES}", "escapes"))
         finally:
@@ -109,6 +109,8 @@ def _try(isolation: Isolation, uid: int) -> str | None:
 
 # ---------------------------------------------------------------- what to do about it
 
+_KERNEL = Path("/proc/sys")
+_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _INSTALLERS = {
     "apt-get": "apt-get install bubblewrap",
     "dnf": "dnf install bubblewrap",
@@ -125,7 +127,7 @@ _SWITCHES = (
 )
 
 
-def _advice(said: str, uid: int) -> str:
+def _advice(said: str) -> str:
     """What the jail's start-up said, on one line, and the command that helps."""
     said = " ".join(said.split())[-500:]
     sudo = "" if os.getuid() == 0 else "sudo "
@@ -135,13 +137,11 @@ def _advice(said: str, uid: int) -> str:
         return f"bubblewrap (bwrap) is missing; {how}"
     if "cannot be read by user" in said:
         return f"{said}; give others the right to read it (chmod -R o+rX), or use an interpreter they may read"
-    if "setres" in said or "setgroups" in said or "Invalid argument" in said:
-        return f"root cannot become user {uid} ({said}); set sandbox.uid to one that this container maps"
     for file, value, command in _SWITCHES:
-        path = Path("/proc/sys") / file
+        path = _KERNEL / file
         if path.is_file() and path.read_text().strip() == value:
             return f"the kernel forbids it ({said}); allow it: {sudo}{command}"
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ:
+    if any(mark.exists() for mark in _CONTAINERS) or "KUBERNETES_SERVICE_HOST" in os.environ:
         return (
             f"this container forbids it ({said}); start it with: docker run --security-opt seccomp=unconfined "
             "--security-opt apparmor=unconfined"

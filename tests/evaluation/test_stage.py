@@ -20,7 +20,7 @@ from dsm.models.build import build_model
 from dsm.models.export import export_model
 from dsm.rollout.engine import Completion, Request
 
-from .benchmark_lab import write_rows
+from tests.evaluation.benchmark_lab import write_rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -51,7 +51,8 @@ def evaluate(tmp_path: Path, model: Path, problems: str) -> Callable[..., tuple[
     """Run the stage on the problems; returns the exit status and the newest run folder."""
 
     def call(*settings: str) -> tuple[int, Path]:
-        data = () if any("data.path" in line for line in settings) else (f"benchmarks.custom.data.path={problems}",)
+        elsewhere = any("data.path" in line or line == "benchmark=[]" for line in settings)
+        data = () if elsewhere else (f"benchmarks.custom.data.path={problems}",)
         benchmark = () if any(line.startswith("benchmark=") for line in settings) else ("benchmark=custom",)
         runs = tmp_path / "runs"
         defaults = {"sampling.max_new_tokens": "16", "grader.workers": "1"}

@@ -309,7 +309,7 @@ TIME = attacks(
     ),
     sleep=Attack("time.sleep(3600)", "timeout"),
     wait_for_signal=Attack("signal.pause() if os.uname().machine == 'x86_64' else time.sleep(3600)", "timeout"),
-    big_integer=Attack("10 ** 10 ** 10", "timeout memory"),
+    big_integer=Attack("3 ** 10 ** 9", "timeout"),
     regular_expression=Attack("import re; re.match('(a+)+$', 'a' * 60 + 'b')", "timeout"),
     symbolic=Attack("import sympy; sympy.factorint((2**521 - 1) * (2**607 - 1))", "timeout"),
     many_cores=Attack(
@@ -324,19 +324,14 @@ TIME = attacks(
     ),
     read_stdin=Attack("print(repr(sys.stdin.read()), repr(os.read(0, 10))); input()", "error"),
     recursion=Attack("def f(): f()\nf()", "error"),
-    recursion_unlimited=Attack(
-        "sys.setrecursionlimit(10**9)\ndef f(): return [f()].sort()\nf()", "crashed memory error timeout"
-    ),
+    recursion_unlimited=Attack("sys.setrecursionlimit(10**9)\ndef f(): f()\nf()", "memory error crashed timeout"),
     recursion_in_c=Attack(
         """
-        import functools, sys
         sys.setrecursionlimit(10**9)
-        x = []
-        for _ in range(10**5):
-            x = [x]
-        repr(x)
+        def f(n): return max([n], key=lambda k: f(k + 1))
+        f(0)
         """,
-        "crashed memory error timeout",
+        "crashed memory",
     ),
     set_clock="""
         attempt(time.clock_settime, time.CLOCK_REALTIME, 0)

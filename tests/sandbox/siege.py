@@ -25,7 +25,7 @@ from dsm.config.sandbox import SandboxConfig
 from dsm.sandbox import Execution, Program
 from dsm.sandbox.inside import seccomp
 from dsm.sandbox.jail import Jail, readable_paths
-from dsm.sandbox.launch import open_the_way
+from dsm.sandbox.launch import become, open_the_way
 from tests.sandbox.attacks import MEMORY, NETWORK, OUTPUT, PROCESSES, READING, SIGNALS, TIME, WRITING, Attack
 from tests.sandbox.attacks_within import KERNEL, SERVER
 
@@ -47,16 +47,15 @@ HONEST = Program(
     """
 import json, os, random, sys
 import numpy as np
-from sympy import factor, symbols
-x = symbols("x")
+from sympy import Rational, solve, sqrt
 marks = [hasattr(sys, "mark"), "MARK" in os.environ, os.path.exists("escaped"), os.path.exists("/tmp/escaped")]
 def solution():
-    return [factor(x**2 - 5*x + 6), np.arange(4).sum(), np.random.rand(), random.random(), marks]
+    return [sqrt(8) + Rational(1, 2), callable(solve), np.arange(4).sum(), np.random.rand(), random.random(), marks]
 print("honest")
 """,
     "solution()",
 )
-HONEST_VALUE = "[(x - 3)*(x - 2), 6, 0.5488135039273248, 0.8444218515250481, [False, False, False, False]]"
+HONEST_VALUE = "[1/2 + 2*sqrt(2), True, 6, 0.5488135039273248, 0.8444218515250481, [False, False, False, False]]"
 
 _JAILS = 4
 CONFIG = SandboxConfig(
@@ -148,7 +147,7 @@ def besiege(world: World, *, weaker: bool) -> dict[str, Outcome]:
             while names:
                 name = names.pop(0)
                 attack = ATTACKS[name]
-                timeout_s = 0.4 if attack.ends == "timeout" else 4.0
+                timeout_s = 0.25 if attack.ends == "timeout" else 4.0
                 came, alive = jail.run(Program(setting + attack.code, attack.result, timeout_s))
                 if not alive:
                     jail.close()
@@ -186,13 +185,12 @@ def main() -> None:
     parser.add_argument("--uid", type=int)
     parser.add_argument("--weaker", action="store_true")
     arguments = parser.parse_args()
+    uid = os.getuid()
     if arguments.uid is not None:
+        uid = arguments.uid
         open_the_way([*readable_paths(), str(Path(__file__).resolve().parents[2])])
-        os.setgroups([])
-        os.setresgid(arguments.uid, arguments.uid, arguments.uid)
-        os.setresuid(arguments.uid, arguments.uid, arguments.uid)
+        become(arguments.uid)
     before = {int(folder.name) for folder in Path("/proc").glob("[0-9]*")}
-    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), os.environ["DSM_TEST_SECRET"])
         outcomes = besiege(world, weaker=arguments.weaker)
@@ -203,7 +201,7 @@ def main() -> None:
         time.sleep(0.1)
     result = {name: asdict(outcome) for name, outcome in sorted(outcomes.items())}
     damage += [f"{process} lives on" for process in left]
-    json.dump({"outcomes": result, "damage": damage, "seconds": time.monotonic() - start}, sys.stdout)
+    json.dump({"outcomes": result, "damage": damage, "threads": not arguments.weaker or uid == 0}, sys.stdout)
 
 
 if __name__ == "__main__":

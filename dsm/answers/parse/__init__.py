@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from dsm.answers.normalise import normalise
 from dsm.answers.parse.lexer import tokenise
-from dsm.answers.parse.nodes import (
+from dsm.answers.nodes import (
     Based,
     Call,
     Clock,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsm.answers.parse.expressions import ExpressionParser
-from dsm.answers.parse.nodes import Call, Const, Interval, Matrix, Node, Num, ParseError, Relation, Seq, Sym, number
+from dsm.answers.nodes import Call, Const, Interval, Matrix, Node, Num, ParseError, Relation, Seq, Sym, number
 from dsm.answers.parse.vocabulary import ACCENTS
 
 _MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])

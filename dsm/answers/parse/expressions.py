@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 
 from dsm.answers.parse.lexer import END, Token
-from dsm.answers.parse.nodes import (
+from dsm.answers.nodes import (
     MAX_DEPTH,
     Based,
     Call,
@@ -252,7 +252,9 @@ class ExpressionParser:
                 node = self.degrees(node)
             elif self.accept("cmd", "permil"):
                 node = Call("/", (node, number(1000)))
-            elif self.at("op", "_") and isinstance(node, Num | Seq | Call | Sym | Const):
+            elif self.at("op", "_") and self.raw_digits(node):
+                node = self.based(self.peek(-2).text)
+            elif self.at("op", "_") and isinstance(node, Sym | Const):
                 self.take()
                 node = self.subscripted(node)
             elif self.at("rel", "'", "''") or self.at("op", "'"):
@@ -280,11 +282,13 @@ class ExpressionParser:
         if label is not None:
             return Sym(f"{node.name}_{label}")  # type: ignore[union-attr]
         inner = self.argument()
-        if isinstance(node, Num) and isinstance(inner, Num) and node.digits is None and inner.digits is None:
-            return self.based(str(node.value), inner)
         if isinstance(node, Sym):
             return Call(f"@{node.name}_", inner.items if isinstance(inner, Seq) else (inner,))
         raise ParseError("a subscript where none can stand")
+
+    def raw_digits(self, node: Node) -> bool:
+        """Whether a literal in parentheses has just been read: (204)_5."""
+        return isinstance(node, Num) and self.peek(-1).text == ")" and self.peek(-2).kind == "num"
 
     def label(self) -> str | None:
         """A subscript without operators: part of the name."""
@@ -300,13 +304,14 @@ class ExpressionParser:
         self.position += end + 1
         return label
 
-    def based(self, digits: str, base: Num) -> Node:
-        if not (base.value.denominator == 1 and 2 <= base.value <= 36):
+    def based(self, digits: str) -> Node:
+        """204_5, 0.0011_2: the digits and, behind the underscore, their base."""
+        self.expect("_")
+        base = self.argument()
+        if not (isinstance(base, Num) and base.value.denominator == 1 and 2 <= base.value <= 36):
             raise ParseError("a base outside 2 to 36")
-        try:
-            int(digits, int(base.value))
-        except ValueError:
-            raise ParseError("digits that the base does not have") from None
+        if not set(digits) <= set("0123456789"[: int(base.value)] + "."):
+            raise ParseError("digits that the base does not have")
         return Based(digits, int(base.value))
 
     # ------------------------------------------------ atoms
@@ -316,6 +321,8 @@ class ExpressionParser:
         match token.kind:
             case "num":
                 literal = read_number(token.text)
+                if self.at("op", "_"):
+                    return self.based(token.text)
                 if literal.digits is not None and self.at("const", "ellipsis"):
                     self.take()
                     return Num(literal.value, literal.digits, literal.places, open=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from dsm.answers.parse.nodes import MAX_CHARS, ParseError
+from dsm.answers.nodes import MAX_CHARS, ParseError
 from dsm.answers.parse.vocabulary import (
     BARE_COMMANDS,
     CHINESE_NUMBERS,
@@ -54,6 +54,7 @@ _SEPARATORS = {"and": "and", "or": "or", "或": "or", "或者": "or", "和": "an
 _COMPOUND = re.compile(
     r"arc(?:sin|cos|tan|cot|sec|csc)|(?:sin|cos|tan|cot|sec|csc)h?|sqrt|log|ln|exp|pi|theta|alpha|beta|gamma"
 )
+_GLUED = re.compile("(?:and|or)(?=[A-Z]|[a-z]$)")
 _VARIABLES = frozenset("abcdkmnpqrstuvwxyz")
 _CJK_PARTS = re.compile("或者|以及|并且|大约|等于|[或和与及且]|[是为约]|[^或和与及且是为约]+")
 
@@ -248,6 +249,9 @@ class _Lexer:
         hyphenated = re.compile(r"-[a-z]+").match(self.text, position)
         if hyphenated and (run + hyphenated[0]).lower() in NUMBER_WORDS:
             run, position = run + hyphenated[0], hyphenated.end()
+        if glued := _GLUED.match(run) if self.tokens and not self.space and self.tokens[-1].kind in ("num", "op") else None:
+            self.add("sep", glued[0])
+            return position - len(run) + len(glued[0])
         low = run.lower()
         if low in _SEPARATORS:
             self.add("sep", _SEPARATORS[low])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsm.answers.parse.calls import CallParser
 from dsm.answers.parse.lexer import Token
-from dsm.answers.parse.nodes import (
+from dsm.answers.nodes import (
     Call,
     Clock,
     Const,
@@ -52,22 +52,25 @@ class Parser(CallParser):
             return Call("or" if "or" in separators else "and" if "and" in separators else "both", tuple(items))
         if "or" in separators and any(_is_inequality(item) or _is_real_set(item) for item in items):
             return Call("or", tuple(items))
-        if ";" in separators and "," in separators:
+        if "," in separators and {";", "and", "or"} & set(separators):
             return self.regrouped(items, separators)
         return Seq("list", tuple(items))
 
     @staticmethod
     def regrouped(items: list[Node], separators: list[str]) -> Node:
-        """p = 5, q = 2; p = 7, q = 2: the semicolon separates what commas join."""
+        """p = 5, q = 2; p = 7, q = 2: what commas join are tuples, if semicolons or words keep equations apart."""
+        flat = Seq("list", tuple(items))
         if len(separators) != len(items) - 1:
-            return Seq("list", tuple(items))
+            return flat
         groups: list[list[Node]] = [[items[0]]]
         for separator, item in zip(separators, items[1:], strict=True):
-            if separator == ";":
-                groups.append([item])
-            else:
+            if separator == ",":
                 groups[-1].append(item)
-        return Seq("list", tuple(group[0] if len(group) == 1 else Seq("tuple", tuple(group)) for group in groups))
+            else:
+                groups.append([item])
+        if len({len(group) for group in groups}) > 1 or not (";" in separators or all(isinstance(item, Relation) for item in items)):
+            return flat
+        return Seq("list", tuple(Seq("tuple", tuple(group)) for group in groups))
 
     # ------------------------------------------------ one statement: a relation between quantities
 

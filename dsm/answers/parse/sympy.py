@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dsm.answers.exact import Irrational, exact
-from dsm.answers.parse.nodes import (
+from dsm.answers.nodes import (
     Based,
     Call,
     Const,
@@ -79,8 +79,8 @@ class _Builder:
                 return getattr(self.sympy, _CONSTANTS[name])
             case Const(name) if name in _SETS:
                 return getattr(self.sympy.S, _SETS[name])
-            case Based(digits, base):
-                return self.sympy.Integer(int(digits, base))
+            case Based():
+                return self.rational(node.value)
             case Quantity(value, _):
                 return self.build(value)
             case Matrix(rows):

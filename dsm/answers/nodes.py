@@ -117,10 +117,15 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Based:
-    """An integer written in a base: 204_5."""
+    """A number written in a base: 204_5, 0.011_2."""
 
     digits: str
     base: int
+
+    @property
+    def value(self) -> Fraction:
+        whole, _, places = self.digits.partition(".")
+        return Fraction(int(whole + places or "0", self.base), self.base ** len(places))
 
 
 Node = Num | Sym | Const | Call | Seq | Interval | Matrix | Relation | Quantity | Words | Clock | Based
