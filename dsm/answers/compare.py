@@ -36,7 +36,7 @@ def same(gold: Node, answer: Node, rules: GraderConfig) -> str | None:
     if _is_pmod(gold) or _is_pmod(answer):
         return _same_residues(gold, answer, rules)
     if isinstance(gold, Clock) or isinstance(answer, Clock):
-        return "clock" if _same_clock(gold, answer) else None
+        return "clock" if _same_clock(gold, answer, rules) else None
     if isinstance(gold, Based) or isinstance(answer, Based):
         return "base" if _same_based(gold, answer) else None
     if isinstance(gold, Quantity) or isinstance(answer, Quantity) or _is_measure(gold) or _is_measure(answer):
@@ -152,12 +152,21 @@ def _residue(node: Node) -> tuple[Node, Node | None]:
 # ---------------------------------------------------------------- times, bases, ratios
 
 
-def _same_clock(gold: Node, answer: Node) -> bool:
+def _same_clock(gold: Node, answer: Node, rules: GraderConfig) -> bool:
     if not (isinstance(gold, Clock) and isinstance(answer, Clock)):
-        return False
+        ratios = [_as_ratio(node) if isinstance(node, Clock) else node for node in (gold, answer)]
+        return None not in ratios and _same_ratio(ratios[0], ratios[1], rules)  # type: ignore[arg-type]
     if gold.half and answer.half or not (gold.half or answer.half):
         return _seconds(gold) == _seconds(answer)
     return gold.seconds == answer.seconds or _seconds(gold) == _seconds(answer)
+
+
+def _as_ratio(time: Clock) -> Node | None:
+    """7:32 as seven to thirty-two."""
+    minutes = time.seconds % 3600 // 60
+    if time.half or time.seconds % 60 or not minutes:
+        return None
+    return Call("ratio", (number(time.seconds // 3600), number(minutes)))
 
 
 def _seconds(time: Clock) -> int:
@@ -259,14 +268,15 @@ def _radians(value: Node, unit: str) -> Node:
     return Call("deg", (value,)) if parse_unit(unit).dimensions == (("degree", 1),) else value
 
 
-def without_letter_unit(node: Node) -> Node | None:
-    """5m as five metres: the number, if the expression is a number times the symbol of a unit."""
+def with_letter_unit(node: Node) -> Quantity | None:
+    """5m and 5m^2 as metres, if the expression is a number times the symbol of a unit."""
     if isinstance(node, Call) and node.name == "*" and len(node.args) == 2:
         value, unit = node.args
+        exponent = ""
         if isinstance(unit, Call) and unit.name == "^" and isinstance(unit.args[1], Num):
-            unit = unit.args[0]
+            unit, exponent = unit.args[0], f"^{unit.args[1].value}"
         if isinstance(unit, Sym) and is_letter_unit(unit.name) and not symbols(value):
-            return value
+            return Quantity(value, unit.name + exponent)
     return None
 
 
@@ -293,9 +303,21 @@ def _matrices(node: Node) -> Node:
             for factor in args[1:]:
                 product = _multiplied(product, factor)
             return product
+        case "det" | "abs", (Matrix(rows),) if len(rows) == len(rows[0]) <= 4:
+            return _determinant(rows)
         case "/", (Matrix(rows), divisor) if not isinstance(divisor, Matrix):
             return Matrix(tuple(tuple(Call("/", (entry, divisor)) for entry in row) for row in rows))
     return Call(node.name, args)
+
+
+def _determinant(rows: Grid) -> Node:
+    if len(rows) == 1:
+        return rows[0][0]
+    terms = []
+    for column, entry in enumerate(rows[0]):
+        minor = _determinant(tuple(row[:column] + row[column + 1 :] for row in rows[1:]))
+        terms.append(Call("*", (entry if column % 2 == 0 else Call("neg", (entry,)), minor)))
+    return Call("+", tuple(terms))
 
 
 def _multiplied(left: Node, right: Node) -> Node:

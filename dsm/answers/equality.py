@@ -14,7 +14,7 @@ from zlib import crc32
 
 from dsm.answers.exact import Irrational, Undefined, exact
 from dsm.answers.numeric import Numeric, context
-from dsm.answers.nodes import Call, Const, Node, Num, Sym, TooLargeError, rebuild, symbols, walk
+from dsm.answers.nodes import Call, Const, Node, Num, TooLargeError, substitute, symbols, walk
 from dsm.config.answers import GraderConfig
 
 POINTS = 12
@@ -169,16 +169,6 @@ def _align(gold: Node, answer: Node) -> tuple[Node, Node]:
         elif in_answer and not in_gold and constant in walk(gold):
             answer = substitute(answer, {letter: constant})
     return gold, answer
-
-
-def substitute(node: Node, values: dict[str, Node]) -> Node:
-    """The tree with trees put in for variables."""
-    if isinstance(node, Sym):
-        return values.get(node.name, node)
-    from dsm.answers.nodes import children
-
-    parts = children(node)
-    return rebuild(node, tuple(substitute(part, values) for part in parts)) if parts else node
 
 
 def draw(names: list[str], point: int, spread: int = 1 << 30) -> dict[str, Fraction]:

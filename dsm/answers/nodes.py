@@ -6,7 +6,7 @@ them. Nodes are immutable and hashable; equal trees are equal objects for `==`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -175,6 +175,22 @@ def rebuild(node: Node, parts: tuple[Node, ...]) -> Node:
         case Quantity(_, unit):
             return Quantity(parts[0], unit)
     return node
+
+
+def replace(node: Node, old: Node, new: Node) -> Node:
+    """The tree with every occurrence of one tree replaced by another."""
+    if node == old:
+        return new
+    parts = children(node)
+    return rebuild(node, tuple(replace(part, old, new) for part in parts)) if parts else node
+
+
+def substitute(node: Node, values: Mapping[str, Node]) -> Node:
+    """The tree with trees put in for variables."""
+    if isinstance(node, Sym):
+        return values.get(node.name, node)
+    parts = children(node)
+    return rebuild(node, tuple(substitute(part, values) for part in parts)) if parts else node
 
 
 def symbols(node: Node) -> frozenset[str]:

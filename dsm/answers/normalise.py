@@ -54,6 +54,7 @@ _COSMETIC = re.compile(
 )
 _DELIMITER_DOT = re.compile(r"\\(?:left|right)\s*\.")
 _QUAD = re.compile(r"\\q?quad(?=[a-zA-Z]?)")
+_ROW_SKIP = re.compile(r"\\\\\*?\s*\[[^\]]*(?:pt|em|ex|mm)\]")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\s*\{\s*,\s*\}\s*|,\s*\\!\s*|\\!\s*,\s*(?:\\!)?|(?<!\\)\\[, :;]|,\\,|~|\{\\,\}|\\text\{,\})(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
 _SPACES = re.compile(r"(?<!\\)\\[,;:> ]|~|\\thinspace(?![a-zA-Z])|\\medspace(?![a-zA-Z])|\\enspace(?![a-zA-Z])")
@@ -110,6 +111,7 @@ def normalise(text: str) -> str:
     text = mend_escapes(to_ascii(text))
     if "\\" in text or "{" in text or "~" in text:
         text = text.replace("\\dollar", "\\$").replace("{,}", "{,}")
+        text = _ROW_SKIP.sub(r"\\\\ ", text)
         text = _THOUSANDS.sub("", text)
         text = _DECIMAL_COMMA.sub(".", text)
         text = text.replace("\\!", "")

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from dsm.answers.equality import substitute
 from dsm.answers.exact import Irrational, Undefined, exact
 from dsm.answers.numeric import Numeric, context
-from dsm.answers.nodes import Call, Const, Interval, Node, Quantity, Relation, Seq, Sym, TooLargeError, number, symbols, walk
+from dsm.answers.nodes import Call, Const, Interval, Node, Quantity, Relation, Seq, Sym, TooLargeError, number, replace, substitute, symbols, walk
 
 MAX_PIECES = 60
 _DIGITS = 50
@@ -205,7 +204,7 @@ def _solve_one(op: str, left: Node, right: Node, unknown: Node) -> Pieces:
     difference = Call("+", (left, Call("neg", (right,))))
     free = Call("abs", (unknown,)) if Call("abs", (unknown,)) in set(walk(difference)) else unknown
     variable = Sym(" unknown")
-    polynomial = _replace(difference, free, variable)
+    polynomial = replace(difference, free, variable)
     if symbols(polynomial) - {variable.name}:
         raise NotASetError("not one unknown")
     pieces = _polynomial(op, polynomial, variable.name)
@@ -215,17 +214,6 @@ def _solve_one(op: str, left: Node, right: Node, unknown: Node) -> Pieces:
     positive = _intersect([pieces, (Piece(mp.mpf(0), mp.inf, (True, False)),)])
     mirrored = [Piece(-piece.high, -piece.low, (piece.closed[1], piece.closed[0])) for piece in positive]
     return _merge([*positive, *mirrored])
-
-
-def _replace(node: Node, old: Node, new: Node) -> Node:
-    if node == old:
-        return new
-    if isinstance(old, Sym):
-        return substitute(node, {old.name: new})
-    from dsm.answers.nodes import children, rebuild
-
-    parts = children(node)
-    return rebuild(node, tuple(_replace(part, old, new) for part in parts)) if parts else node
 
 
 def _polynomial(op: str, polynomial: Node, name: str) -> Pieces:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dsm.answers.equality import ENOUGH, POINTS, Undecided, draw, points, substitute
+from dsm.answers.equality import ENOUGH, POINTS, Undecided, draw, points
 from dsm.answers.exact import Irrational, Undefined, exact
 from dsm.answers.numeric import Numeric
-from dsm.answers.nodes import Call, Const, Node, Num, Quantity, Relation, Seq, Sym, TooLargeError, number, symbols, walk
+from dsm.answers.nodes import Call, Const, Node, Num, Quantity, Relation, Seq, Sym, TooLargeError, number, substitute, symbols, walk
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "~": "~", "==": "=="}
 _TINY = 1e-25

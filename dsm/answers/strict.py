@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from dsm.answers.compare import same, without_letter_unit
+from dsm.answers.compare import same, with_letter_unit
 from dsm.answers.equality import Undecided
-from dsm.answers.normalise import comparable, normalise
+from dsm.answers.normalise import comparable, mend_escapes, normalise
 from dsm.answers.parse import parse_normalised
-from dsm.answers.nodes import MAX_CHARS, Node, Num, ParseError, TooLargeError, symbols
+from dsm.answers.nodes import MAX_CHARS, Node, ParseError, Quantity, TooLargeError, symbols
+from dsm.answers.units import parse_unit
 from dsm.answers.unwrap import from_sentence, unwrap
 from dsm.answers.verdict import Verdict, correct, ungradable, wrong
 from dsm.answers.words import same_choice, same_words
@@ -27,13 +28,16 @@ from dsm.config.answers import GraderConfig
 _LITERAL = re.compile(r"\+?(-?)(?:(\d{1,40})(?:\.(\d{0,40}))?|\.(\d{1,40}))")
 
 
+_LETTERS = re.compile(r"[A-Za-z\s]+")
+
+
 def grade(gold: str, answer: str, rules: GraderConfig) -> Verdict:
     """Whether `answer` is `gold`. Both are bare answers; a box, dollar signs or a short sentence around them do no harm.
 
     An answer that cannot be read is wrong; a gold that cannot be read leaves the pair ungradable, unless the texts are
     the same.
     """
-    bare_gold, bare = unwrap(gold), unwrap(answer)
+    bare_gold, bare = unwrap(mend_escapes(gold)), unwrap(mend_escapes(answer))
     if not bare_gold:
         return ungradable("empty gold")
     if not bare:
@@ -72,7 +76,8 @@ def _grade_trees(gold: str, answer: str, rules: GraderConfig) -> Verdict:
                 return correct(layer)
         except (Undecided, TooLargeError, RecursionError) as undecided:
             reason = f"undecided: {undecided}"
-    if same_words(gold, answer):
+    wordy = gold_tree is None or tree is None or (_LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer))
+    if wordy and same_words(gold, answer):
         return correct("words")
     if tree is None and gold_tree is not None and (shorter := from_sentence(answer)) and shorter != answer:
         return _grade_trees(gold, normalise(unwrap(shorter)), rules)
@@ -102,10 +107,10 @@ def _read(text: str) -> tuple[Node | None, ParseError | None]:
 def _same_in_any_reading(gold: str, answer: str, gold_tree: Node, tree: Node, rules: GraderConfig) -> str | None:
     if (layer := same(gold_tree, tree, rules)) is not None:
         return layer
-    if isinstance(gold_tree, Num) or not symbols(gold_tree):
-        plain = without_letter_unit(tree)
-        if plain is not None and (layer := same(gold_tree, plain, rules)) is not None:
-            return layer
+    if not symbols(gold_tree) and (measure := with_letter_unit(tree)) is not None:
+        return same(gold_tree, measure, rules)
+    if isinstance(tree, Quantity) and parse_unit(tree.unit).dimensions and (measure := with_letter_unit(gold_tree)) is not None:
+        return same(measure, tree, rules)
     if "," in gold or "," in answer:
         for one, other in _comma_readings(gold, answer, rules):
             left, right = _read_again(one), _read_again(other)

@@ -112,7 +112,7 @@ def _lookup(word: str) -> Unit | None:
             rest = candidate.removeprefix(prefix)
             if rest != candidate and rest in _NAMES:
                 return _symbol(symbol + _NAMES[rest])
-    return _symbol(word) if word in _SINGLE else None
+    return _symbol(word) if word in _SINGLE or word == "%" else None
 
 
 def _singular(word: str) -> Mapping[str, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsm.answers.parse.expressions import ExpressionParser
-from dsm.answers.nodes import Call, Const, Interval, Matrix, Node, Num, ParseError, Relation, Seq, Sym, number
+from dsm.answers.nodes import Call, Const, Interval, Matrix, Node, Num, ParseError, Relation, Seq, Sym, number, replace
 from dsm.answers.parse.vocabulary import ACCENTS
 
 _MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])
@@ -190,7 +190,11 @@ class CallParser(ExpressionParser):
                 high = self.exponent()
         if low is None or high is None:
             raise ParseError(f"a \\{name} without bounds")
-        return Call(name, (*low, high, self.term()))
+        index, first = low
+        body = self.term()
+        if index == Sym("i"):
+            body = replace(body, Const("i"), index)
+        return Call(name, (index, first, high, body))
 
     def big_lower(self) -> tuple[Node, Node]:
         self.expect("{")

@@ -149,7 +149,8 @@ class ExpressionParser:
     # ------------------------------------------------ products
 
     def term(self) -> Node:
-        left = self.mixed_number() or self.power()
+        mixed = self.mixed_number()
+        left = self.power() if mixed is None else self.postfix(mixed)
         while True:
             if self.at("op", "*") or self.at("cmd", "cdot", "times", "bullet"):
                 self.take()
@@ -216,6 +217,8 @@ class ExpressionParser:
         if token.kind == "cmd":
             return token.text in ("frac", "sqrt", "cbrt", "binom", "begin", "lfloor", "lceil", "sum", "prod", "angle", "triangle") or token.text in ACCENTS
         if token.kind == "op":
+            if token.text == "(" and self.peek(1).text == "mod":
+                return False
             if token.text in ("(", "{", "\\{") or (token.text == "[" and not self.outward):
                 return True
             return token.text in ("|", "\\|") and not self.bars

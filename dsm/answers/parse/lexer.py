@@ -17,6 +17,7 @@ from dsm.answers.parse.vocabulary import (
     NUMBER_WORDS,
     RELATIONS,
     SCALE_WORDS,
+    SHORT_CALLS,
     SETS,
     TEXT_COMMANDS,
 )  # fmt: skip
@@ -255,7 +256,7 @@ class _Lexer:
         low = run.lower()
         if low in _SEPARATORS:
             self.add("sep", _SEPARATORS[low])
-        elif run in BARE_COMMANDS and (following in ("{", "", " ", "1") or run in ("times", "cdot", "pm", "infty", "cup", "leq", "geq")):
+        elif run in BARE_COMMANDS and (following in ("{", "", " ", "1") or run in ("times", "cdot", "infty", "cup", "leq", "geq")):
             return self.bare_command(run, position)
         elif low in NUMBER_WORDS:
             self.add("num", str(NUMBER_WORDS[low]))
@@ -275,7 +276,7 @@ class _Lexer:
             return self.letter(run, position)
         elif is_unit(run) and self.after_value() and (self.space or self.tokens[-1].kind == "num") and following not in ("(", "_"):
             self.add("word", run)
-        elif following == "(" and len(run) > 2:
+        elif following == "(" and (len(run) > 2 or run in SHORT_CALLS):
             self.add("func", "@" + run)
         else:
             self.variables(run)

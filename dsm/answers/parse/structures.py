@@ -20,6 +20,7 @@ from dsm.answers.nodes import (
 )
 from dsm.answers.parse.vocabulary import CURRENCIES, FILLERS, SCALE_WORDS
 
+_INFIX = {"over": "/", "choose": "binomial"}
 _INEQUALITIES = frozenset(("<", "<=", ">", ">=", "!="))
 
 
@@ -200,6 +201,8 @@ class Parser(CallParser):
             if self.next.kind == "end":
                 raise ParseError("an unclosed bracket")
             items.append(self.nested(self.statement))
+            if self.at("cmd", *_INFIX):
+                items[-1] = Call(_INFIX[self.take().text], (items[-1], self.nested(self.expression)))
             if not self.accept("sep") and not self.at("op", *closing):
                 raise ParseError(f"{self.next.text} in brackets")
         self.take()

@@ -25,6 +25,9 @@ LETTER_CALLS = frozenset("fgFG")
 MAYBE_CALLS = frozenset("hpqruvwHPQRSTUVWLNAM")
 """Letters that are functions where the parentheses hold one symbol or number, P(3); otherwise factors, h(b + 1)."""
 
+SHORT_CALLS = frozenset("Eq Ne Lt Le Gt Ge Or".split())
+"""SymPy's constructors of two letters."""
+
 CONSTANTS: dict[str, str] = {
     "pi": "pi", "Pi": "pi", "infty": "oo", "infinity": "oo", "Infinity": "oo", "inf": "oo", "oo": "oo", "Inf": "oo",
     "emptyset": "empty", "EmptySet": "empty", "ldots": "ellipsis", "zoo": "zoo", "nan": "nan",
@@ -38,7 +41,7 @@ GREEK = frozenset(
 )
 
 BARE_COMMANDS = frozenset(
-    ["frac", "dfrac", "tfrac", "sqrt", "cdot", "times", "binom", "text", "textbf", "mathrm", "mathbf", "boxed", "infty", "cup", "cap", "leq", "geq", "neq", "pm", "mp", "pi", "circ", "begin", "end", "overline", "mathbb", "operatorname", "setminus"]
+    ["frac", "dfrac", "tfrac", "sqrt", "cdot", "times", "binom", "text", "textbf", "mathrm", "mathbf", "boxed", "infty", "cup", "cap", "leq", "geq", "neq", "pi", "circ", "begin", "end", "overline", "mathbb", "operatorname", "setminus"]
 )
 """Commands that are recognised without their backslash."""
 
