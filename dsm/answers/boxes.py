@@ -13,12 +13,16 @@ _TOKEN = re.compile(
 )
 _BARE = re.compile(r"-?(?:\\[a-zA-Z]+(?:\{[^{}]*\}){0,2})?[^\s$\\{},;，。；]*(?<![.:\s])")
 
-_MARKUP = re.compile(r"\\(?:text|textbf|mathrm|mbox|quad|qquad|left|right|displaystyle)(?![a-zA-Z])|\\[()\[\],;! \\]|[${}~*\s]+")
+_MARKUP = re.compile(
+    r"\\(?:text|textbf|mathrm|mbox|quad|qquad|left|right|displaystyle)(?![a-zA-Z])|\\[()\[\],;! \\]|[${}~*\s]+"
+)
 _JOINT = re.compile(
     r"(?P<words>(?:[\w'()-]+\s){0,4}?[\w'()-]*\s*)(?:[,;、&，；]\s*(?:and|or|和|或)?|\b(?:and|or)\b|和|或|与|以及|或者)\s*"
     r"(?:[a-zA-Z]\w{0,2}(?:_\w+)?\s*=)?\s*"
 )
-_NEW_CLAIM = re.compile(r"\b(?:so|thus|hence|therefore|then|is|are|was|but|not|which|because|answer|gives?|get)\b|[.。?!:：]", re.IGNORECASE)
+_NEW_CLAIM = re.compile(
+    r"\b(?:so|thus|hence|therefore|then|is|are|was|but|not|which|because|answer|gives?|get)\b|[.。?!:：]", re.IGNORECASE
+)
 _LONGEST_JOINT = 80
 
 
@@ -61,7 +65,7 @@ def boxes(text: str) -> list[Box]:
 
 
 def last_group(text: str, found: list[Box]) -> list[Box]:
-    r"""The last box, and those in front of it that nothing, a comma, `and` or `or` joins to it: \boxed{2} and \boxed{3}.
+    r"""The last box, and those that nothing, a comma, `and` or `or` joins to it: \boxed{2} and \boxed{3}.
 
     A few words may stand before the joint (`\boxed{4} apples and \boxed{3} pears`), yet none that start a new claim.
     """

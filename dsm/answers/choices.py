@@ -13,7 +13,10 @@ _HEAD = re.compile(
     rf"((?:{_JOINT}(?:option\s+)?\(?[A-J]\)?(?![a-z'’]))*)(?P<then>\s*[a-z]*)",
 )
 _LOWER = re.compile(r"\s*(?:option\s+|choice\s+)?(?:\(([a-j])\)|([a-j])(?=\s*[.):,]|\s*$))")
-_ALONE = re.compile(r"(?:\(([A-J])\)|(?<![A-Za-z0-9\\])([A-J](?:\s*[,，、]?\s*[A-J]){0,3})(?=\s*(?:[.):：,，。]|$)))(?![A-Za-z'’])", re.MULTILINE)
+_ALONE = re.compile(
+    r"(?:\(([A-J])\)|(?<![A-Za-z0-9\\])([A-J](?:\s*[,，、]?\s*[A-J]){0,3})(?=\s*(?:[.):：,，。]|$)))(?![A-Za-z'’])",
+    re.MULTILINE,
+)
 
 
 def find_letters(text: str, where: Literal["box", "sentence", "text"]) -> str | None:
@@ -23,14 +26,16 @@ def find_letters(text: str, where: Literal["box", "sentence", "text"]) -> str | 
     """
     text = _STYLE.sub(lambda match: {"（": "(", "）": ")"}.get(match[0], ""), text)
     if where == "text":
-        found = None
-        for found in _ALONE.finditer(text):
-            pass
+        found = max(_ALONE.finditer(text), key=re.Match.start, default=None)
         return _sorted(found[1] or found[2]) if found else None
     match = _HEAD.match(text)
     if match is not None:
         several, then = match[2].strip(), match["then"].strip()
-        bracket = text[match.start(1) - 1 : match.start(1)] == "(" or text[match.end(1) : match.end(1) + 1] in (")", ".", ":")
+        bracket = text[match.start(1) - 1 : match.start(1)] == "(" or text[match.end(1) : match.end(1) + 1] in (
+            ")",
+            ".",
+            ":",
+        )
         if not then or several or bracket or match[1] not in "AI":
             return _sorted(match[1] + several)
         return None

@@ -11,8 +11,8 @@ _CUE = re.compile(
     r"""
     (?P<en>\banswers?\b[*_"”]*(?:\s+(?:choice|option)\b)?(?:\s+(?:to|of|for|in)\b[^.\n:$]{0,60}?)?
        (?:\s*(?:\b(?:is|are|equals|becomes|(?:would|should|must|will|can)\s+be)\b|[:=])\s*:?|(?=\s*(?:\$|\\\(|\\\[))|[*_]*\s*\n))
-    |(?P<zh>答案\s*(?:应该|应|就|只能)?\s*(?:是|为|[:：]|选|等于)+\s*[:：]?|故答案[为是选]|(?:^|\n)\s*答\s*[:：]
-       |[故应所以]\s*选(?:择)?\s*(?:项)?\s*[:：]?)
+    |(?P<zh>答案\s*(?:应该|应|就|只能)?\s*(?:是|为|[:：]|选|等于)+\s*[:：]?|故答案[为是选]|(?:^|\n)[ \t]{0,8}答\s*[:：]
+       |[故应所以][ \t]{0,4}选(?:择)?\s*(?:项)?\s*[:：]?)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -21,7 +21,8 @@ _LETTERS_CUE = re.compile(
     (?P<en>\b(?:answers?|choices?|options?)\b[*_"”]*(?:\s+(?:choice|option)s?\b)?(?:\s+(?:to|of|for|in)\b[^.\n:$]{0,60}?)?
        (?:\s*(?:\b(?:is|are|(?:would|should|must|will)\s+be)\b|[:=])\s*:?|[*_]*\s*\n)
        |\b(?:choose|select|pick)\b)
-    |(?P<zh>答案\s*(?:应该|应|就|只能)?\s*(?:是|为|[:：]|选|等于)+\s*[:：]?|故答案[为是选]|[故应所以]?\s*选(?:择)?\s*(?:项)?\s*[:：]?)
+    |(?P<zh>答案\s*(?:应该|应|就|只能)?\s*(?:是|为|[:：]|选|等于)+\s*[:：]?|故答案[为是选]
+       |(?:[故应所以][ \t]{0,4})?选(?:择)?\s*(?:项)?\s*[:：]?)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -34,6 +35,7 @@ _SPAN = re.compile(  # formulas are skipped whole; the first full stop outside o
 _WINDOW = 2_000
 _TAILS = (1_000, 20_000)
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}(?![a-zA-Z{])|[一-鿿]{2,}")
+_CHINESE = re.compile(r"[一-鿿]{2,}")
 _CLAUSE = re.compile(
     r"\s*(?:[,，]\s*(?=[a-zA-Z一-鿿]{2,}\s)(?!and\b|or\b)|\b(?:of|in|for|from|at|out|more|less|than|which|because|since|so|after|when|if|on"
     r"|by|as|with|that|where|among|during|within|to\s+[a-z]{3,})\b|[,，]?(?:因为|所以|即|也就是))",
@@ -68,7 +70,8 @@ def cut_tail(sentence: str) -> tuple[str, bool]:
     plain = plain_digits(text)
     lead = first_number(plain)
     if lead is None:
-        if len(_WORD.findall(plain)) >= 3 and not plain.startswith(("$", "\\")) and (match := last_number(plain)):
+        prose = len(_WORD.findall(plain)) >= 3 or _CHINESE.match(plain)
+        if prose and not plain.startswith(("$", "\\")) and (match := last_number(plain)):
             return without_currency(match["number"]), True
         return text, False
     clause = _CLAUSE.match(plain, lead.end()) or _CLAUSE.search(plain, lead.end())
@@ -91,7 +94,7 @@ def _sentence(text: str, start: int) -> str:
         if match["end"] is not None:
             end = match.start()
             break
-    return text[start:end].strip(" \t\n*_\"“”。.,，;；")
+    return text[start:end].strip(' \t\n*_"“”。.,，;；')
 
 
 def _opened(sentence: str) -> str:

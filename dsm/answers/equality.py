@@ -13,12 +13,14 @@ from typing import Any
 from zlib import crc32
 
 from dsm.answers.exact import Irrational, Undefined, exact
+from dsm.answers.nodes import Call, Const, Node, Num, Sym, TooLargeError, substitute, symbols, walk
 from dsm.answers.numeric import Numeric, context
-from dsm.answers.nodes import Call, Const, Node, Num, TooLargeError, substitute, symbols, walk
 from dsm.config.answers import GraderConfig
 
 POINTS = 12
 ENOUGH = 4
+_INTEGRATION = frozenset(("C", "c", "C_1", "c_1", "C_0"))
+"""Names of one arbitrary constant."""
 _DISCRETE = frozenset(["factorial", "factorial2", "binomial", "floor", "ceil", "mod", "gcd", "lcm", "perm"])
 
 
@@ -102,7 +104,10 @@ def rounded(gold: Node, answer: Node, gold_value: Any, answer_value: Any, rules:
     difference = abs(gold_value - answer_value)
     if rules.relative_tolerance and difference <= abs(gold_value) * scale(rules.relative_tolerance):
         return True
-    for decimal, value, other in ((_decimal(gold), gold_value, answer_value), (_decimal(answer), answer_value, gold_value)):
+    for decimal, value, other in (
+        (_decimal(gold), gold_value, answer_value),
+        (_decimal(answer), answer_value, gold_value),
+    ):
         if decimal is None or decimal.digits is None:
             continue
         unit = scale(10) ** -decimal.places
@@ -168,6 +173,9 @@ def _align(gold: Node, answer: Node) -> tuple[Node, Node]:
             gold = substitute(gold, {letter: constant})
         elif in_answer and not in_gold and constant in walk(gold):
             answer = substitute(answer, {letter: constant})
+    ours, theirs = symbols(gold) - symbols(answer), symbols(answer) - symbols(gold)
+    if len(ours) == len(theirs) == 1 and ours | theirs <= _INTEGRATION:
+        answer = substitute(answer, {next(iter(theirs)): Sym(next(iter(ours)))})
     return gold, answer
 
 
@@ -197,7 +205,7 @@ def _identical_exactly(gold: Node, answer: Node, names: list[str]) -> bool | Non
 def points(gold: Node, answer: Node, names: list[str]) -> Iterator[dict[str, Fraction]]:
     """Where expressions that are no rational functions are compared: reals of both signs, or whole numbers."""
     discrete = any(
-        isinstance(part, Call) and (part.name in _DISCRETE or (part.name == "^" and isinstance(part.args[0], Num | Call) and _negative(part.args[0])))
+        isinstance(part, Call) and (part.name in _DISCRETE or (part.name == "^" and _negative(part.args[0])))
         for tree in (gold, answer) for part in walk(tree)
     )  # fmt: skip
     for point in range(POINTS):
@@ -207,7 +215,9 @@ def points(gold: Node, answer: Node, names: list[str]) -> Iterator[dict[str, Fra
         sign = -1 if point % 3 == 2 else 1
         size = 1 if point % 2 else 3
         yield {
-            name: Fraction(crc32(f"{name}:{point}".encode()) % 9973 + 500, 9973) * size * (sign if i % 2 == 0 or point % 2 else 1)
+            name: Fraction(crc32(f"{name}:{point}".encode()) % 9973 + 500, 9973)
+            * size
+            * (sign if i % 2 == 0 or point % 2 else 1)
             for i, name in enumerate(names)
         }
 

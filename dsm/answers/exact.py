@@ -7,7 +7,7 @@ functions that agree at random points of a large range are the same (Schwartz an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from dsm.answers.nodes import Based, Call, Clock, Const, Node, Num, Quantity, Sym, TooLargeError
@@ -218,10 +218,6 @@ def _logarithm(value: Fraction, base: Fraction) -> Fraction:
     raise Irrational("an irrational logarithm")
 
 
-def _absolute(value: Fraction) -> Fraction:
-    return abs(value)
-
-
 def _gcd(*values: Fraction) -> Fraction:
     return Fraction(math.gcd(*(_whole(value, 10**1000) for value in values)))
 
@@ -230,15 +226,32 @@ def _lcm(*values: Fraction) -> Fraction:
     return Fraction(math.lcm(*(_whole(value, 10**100) for value in values)))
 
 
-def _sign(value: Fraction) -> Fraction:
-    return Fraction((value > 0) - (value < 0))
-
-
-_RULES = {
-    "+": _add, "*": _multiply, "/": _divide, "^": _power, "neg": lambda x: -x, "pct": lambda x: x / 100, "abs": _absolute,
-    "sqrt": lambda x: _power(x, Fraction(1, 2)), "cbrt": lambda x: _root(x, 3),
-    "root": lambda x, n: _root(x, max(_whole(n, 1000), 1)), "factorial": _factorial, "factorial2": _factorial2,
-    "binomial": _binomial, "perm": _permutations, "mod": _modulo, "logb": _logarithm, "floor": lambda x: Fraction(math.floor(x)),
-    "ceil": lambda x: Fraction(math.ceil(x)), "gcd": _gcd, "lcm": _lcm, "max": lambda *xs: max(xs), "min": lambda *xs: min(xs),
-    "sign": _sign, "re": lambda x: x, "im": lambda x: Fraction(0), "conj": lambda x: x, "ratio": _divide,
-}  # fmt: skip
+_RULES: dict[str, Callable[..., Fraction]] = {
+    "+": _add,
+    "*": _multiply,
+    "/": _divide,
+    "^": _power,
+    "neg": lambda x: -x,
+    "pct": lambda x: x / 100,
+    "ratio": _divide,
+    "mod": _modulo,
+    "abs": lambda x: abs(x),
+    "sign": lambda x: Fraction((x > 0) - (x < 0)),
+    "floor": lambda x: Fraction(math.floor(x)),
+    "ceil": lambda x: Fraction(math.ceil(x)),
+    "max": lambda *xs: max(xs),
+    "min": lambda *xs: min(xs),
+    "sqrt": lambda x: _power(x, Fraction(1, 2)),
+    "cbrt": lambda x: _root(x, 3),
+    "root": lambda x, n: _root(x, max(_whole(n, 1000), 1)),
+    "logb": _logarithm,
+    "factorial": _factorial,
+    "factorial2": _factorial2,
+    "binomial": _binomial,
+    "perm": _permutations,
+    "gcd": _gcd,
+    "lcm": _lcm,
+    "re": lambda x: x,
+    "im": lambda x: Fraction(0),
+    "conj": lambda x: x,
+}

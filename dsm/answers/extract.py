@@ -39,6 +39,7 @@ _MINERVA = re.compile(r"final answer is:?\s*([^\n]{1,1000}?)\.?\s*I hope (?:it|t
 _MATHS_ENDS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _PROSE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{3,}(?![a-zA-Z}])|[一-鿿]")
 _LONGEST_FORMULA = 300
+_WORD = re.compile(r"\w{2}")
 _SENTENCE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z'’]{2,}(?:[\s,]+[a-zA-Z'’]{2,}){2,}|[一-鿿]{4,}")
 
 
@@ -72,16 +73,18 @@ def bare(text: str) -> str:
 def boxed(text: str) -> Extraction:
     r"""The last complete \boxed; boxes that a mere comma or `and` joins to it are one answer with it."""
     found = boxes(text)
-    flags = ("open box",) if _has_open_box(text, len(found)) else ()
+    flags: tuple[str, ...] = ("open box",) if _has_open_box(text, len(found)) else ()
     if not found:
         return Extraction(None, "none", flags)
     group = last_group(text, found)
     answer = ", ".join(dict.fromkeys(box.content.strip() for box in group))
     if len({_squeezed(box.content) for box in found}) > len(group):
         flags += ("several boxes",)
-    if re.search(r"\w{2}", text[group[-1].end :]):
+    if "open box" not in flags and _WORD.search(text, group[-1].end):
         flags += ("text after",)
-    return Extraction(answer, "boxed" if len(group) == 1 else "boxes", flags) if answer else Extraction(None, "none", flags)
+    if not answer:
+        return Extraction(None, "none", flags)
+    return Extraction(answer, "boxed" if len(group) == 1 else "boxes", flags)
 
 
 def hashes(text: str) -> Extraction:
@@ -105,7 +108,7 @@ def stated(text: str) -> Extraction:
 
 
 def minerva(text: str) -> Extraction:
-    """The first `final answer is $...$. I hope it is correct`, since base models go on to a next problem; else `final`."""
+    """The first `final answer is $...$. I hope it is correct`: base models go on to a next problem. Else `final`."""
     if "I hope" in text and (match := _MINERVA.search(text)):
         answer = _unmathed(match[1].strip())
         if answer:
@@ -142,7 +145,7 @@ def number(text: str) -> Extraction:
 def choice(text: str) -> Extraction:
     """The chosen letters, in capitals and in order, without anything between: `B`, `ACD`.
 
-    Looked for in the last box, then behind the last `the answer is`, `答案是`, `故选`, then as letters that stand alone.
+    Looked for in the last box, behind the last `the answer is`, `答案是` or `故选`, then as letters that stand alone.
     """
     found = boxes(text)
     if found and (letters := find_letters(found[-1].content, "box")):
@@ -175,7 +178,8 @@ def final(text: str) -> Extraction:
 
 def _official(find: Callable[[str], official.Found]) -> Callable[[str], Extraction]:
     def extractor(text: str) -> Extraction:
-        return Extraction(*find(text))
+        answer, rule = find(text)
+        return Extraction(answer, rule) if answer else NOTHING
 
     return extractor
 
@@ -202,10 +206,7 @@ EXTRACTORS: dict[str, Callable[[str], Extraction]] = {
 
 
 def _last_minerva(text: str) -> re.Match[str] | None:
-    match = None
-    for match in _MINERVA.finditer(text):
-        pass
-    return match
+    return max(_MINERVA.finditer(text), key=re.Match.start, default=None)
 
 
 def _has_open_box(text: str, complete: int) -> bool:

@@ -21,7 +21,7 @@ def ask(gold: str, answer: str) -> Verdict | None:
         return None
     if not (_MATHS.search(gold) and _MATHS.search(answer)):
         return None
-    if gold.count("{") > 40 or answer.count("{") > 40 or answer.count("(") > 40:
+    if max(text.count(bracket) for text in (gold, answer) for bracket in "{([") > 16:
         return None
     return _ask(gold, answer)
 
@@ -35,7 +35,9 @@ def _ask(gold: str, answer: str) -> Verdict | None:
         logging.getLogger(module).setLevel(logging.CRITICAL)  # it warns that it has no time limit: the pool has one
     config = [LatexExtractionConfig()]
     try:
-        trees = [parse(f"\\boxed{{{text}}}", config, parsing_timeout=None, raise_on_error=False) for text in (gold, answer)]
+        trees = [
+            parse(f"\\boxed{{{text}}}", config, parsing_timeout=None, raise_on_error=False) for text in (gold, answer)
+        ]
         if not all(any(not isinstance(part, str) for part in tree) for tree in trees):
             return None
         return correct("math-verify") if verify(*trees, timeout_seconds=None, raise_on_error=False) else None

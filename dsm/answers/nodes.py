@@ -70,7 +70,7 @@ class Seq:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """low to high; `closed` at the left, at the right. `(a, b)` is a tuple until something shows it to be an interval."""
+    """low to high; `closed` at the left, at the right. `(a, b)` is a tuple until something shows it to be one."""
 
     low: Node
     high: Node

@@ -6,14 +6,23 @@ import re
 
 _ZEROS = "０٠۰०০౦๐"  # full-width, Arabic, Persian, Devanagari, Bengali, Telugu, Thai
 _DIGITS = {ord(zero) + digit: str(digit) for zero in _ZEROS for digit in range(10)}
-_SIGNS = {ord("．"): ".", ord("，"): ",", ord("％"): "%", ord("－"): "-", ord("／"): "/", ord("＄"): "$", ord("："): ":"}
+_SIGNS = {
+    ord("．"): ".",
+    ord("，"): ",",
+    ord("％"): "%",
+    ord("－"): "-",
+    ord("／"): "/",
+    ord("＄"): "$",
+    ord("："): ":",
+}
 _TABLE = _DIGITS | _SIGNS | {ord("−"): "-", ord("–"): "-"}
 
 _WHOLE = r"(?:[0-9]{1,3}(?:(?:,|\{,\}|\\[,!]|,\\!|\\!,|[\u2009\u202f\u00a0\x20])[0-9]{3})+(?![0-9])|[0-9]+)"
 _PLAIN = rf"(?:{_WHOLE}(?:\.[0-9]+)?|(?<!\.)\.[0-9]+)"
 _NUMBER = re.compile(
     r"""
-    (?=[-0-9.$\\€£¥￥₹UEGCRI])(?<![A-Za-z0-9_^])(?<![0-9]\.)(?<![\^_]\{)(?<![\^_]\{-)(?<!\^-)     # no name, index or exponent: x2, x_2, m^2, m^{-2}
+    (?=[-0-9.$\\€£¥￥₹UEGCRI])  # what one may start with: makes the search quick
+    (?<![A-Za-z0-9_^])(?<![0-9]\.)(?<![\^_]\{)(?<![\^_]\{-)(?<!\^-)  # no name, index, exponent: x2, x_2, m^{-2}
     (?:(?:USD|US|EUR|GBP|CNY|RMB|INR|Rs\.?)\s?(?=[\d$]))?
     (?P<number>
       (?:(?<![A-Za-z0-9)}\]])-(?=[0-9.$\\€£¥￥])|(?:(?<=[=:(])|(?<=[=:(]\s))-\s)?
@@ -51,9 +60,7 @@ def last_number(text: str) -> re.Match[str] | None:
         return None
     for window in (*_WINDOWS, end + 1):
         start = max(end - window, 0)
-        last = None
-        for last in _NUMBER.finditer(text, start):
-            pass
+        last = max(_NUMBER.finditer(text, start), key=re.Match.start, default=None)
         if start == 0 or (last is not None and last.start() - start > _LONGEST):
             return last
     return None

@@ -18,9 +18,9 @@ MAX_MAGNITUDE = 10**7
 """Powers of two beyond which no value is computed."""
 MAX_STEPS = 20_000
 _local = threading.local()
-_DIRECT = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "atan", "acot", "sinh", "cosh", "tanh", "coth", "sech", "csch", "asinh", "floor", "ceil", "sign", "re", "im", "conj", "gamma", "factorial", "factorial2"]
-)
+_TRIG = tuple(f"{name}{h}" for name in ("sin", "cos", "tan", "cot", "sec", "csc") for h in ("", "h"))
+_REAL = ("atan", "acot", "asinh", "floor", "ceil", "sign", "re", "im", "conj", "gamma", "factorial", "factorial2")
+_DIRECT = frozenset((*_TRIG, *_REAL))
 _BRANCHED = frozenset(["asin", "acos", "asec", "acsc", "acosh", "atanh", "acoth", "asech", "acsch"])
 
 
@@ -40,13 +40,17 @@ class Numeric:
         digits: decimal digits of precision.
         values: the variables' values.
         log_base: what `log` without a base means; none is e.
+        salt: another number gives unknown functions other values.
     """
 
-    def __init__(self, digits: int, values: Mapping[str, Any] | None = None, log_base: int | None = None) -> None:
+    def __init__(
+        self, digits: int, values: Mapping[str, Any] | None = None, log_base: int | None = None, salt: int = 0
+    ) -> None:
         self.mp = context()
         self.mp.dps = digits
         self.values = dict(values or {})
         self.log_base = log_base
+        self.salt = salt
         self.real = True
         self.steps = 0
 
@@ -176,7 +180,11 @@ class Numeric:
         if abs(exponent) * (abs(self.mp.mag(base)) + 1) > MAX_MAGNITUDE:
             raise TooLargeError("a power beyond 2^10,000,000")
         result = self.mp.power(base, exponent)
-        if isinstance(result, self.mp.mpc) and not isinstance(base, self.mp.mpc) and not isinstance(exponent, self.mp.mpc):
+        if (
+            isinstance(result, self.mp.mpc)
+            and not isinstance(base, self.mp.mpc)
+            and not isinstance(exponent, self.mp.mpc)
+        ):
             self.real = False
         return result
 
@@ -206,7 +214,9 @@ class Numeric:
 
     def oracle(self, name: str, args: list[Any]) -> Any:
         """A value in (1, 2) that depends on the name and the arguments only."""
-        key = name + "|" + ",".join(self.mp.nstr(arg + 0, 18) if abs(arg) > 1e-25 else "0" for arg in args)
+        key = f"{name}|{self.salt or ''}|" + ",".join(
+            self.mp.nstr(arg + 0, 18) if abs(arg) > 1e-25 else "0" for arg in args
+        )
         return 1 + self.mp.mpf(crc32(key.encode()) + 1) / 2**32
 
     def series(self, name: str, args: tuple[Node, ...]) -> Any:

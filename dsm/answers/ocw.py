@@ -12,9 +12,9 @@ import re
 
 from dsm.answers.equality import Undecided, same_value
 from dsm.answers.exact import Irrational, Undefined
+from dsm.answers.nodes import walk
 from dsm.answers.numeric import Numeric
 from dsm.answers.parse import Call, Node, ParseError, Quantity, Relation, parse
-from dsm.answers.nodes import walk
 from dsm.answers.verdict import Verdict, correct, ungradable, wrong
 from dsm.config.answers import GraderConfig
 

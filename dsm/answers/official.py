@@ -86,7 +86,11 @@ def _answers(text: str) -> tuple[list[str], str]:
         found, rule = [text.rpartition("he answer is")[2]], "he answer is"
     else:
         output = text.rpartition("```output")[2].partition("```")[0].strip() if "```output" in text else ""
-        found, rule = ([output], "program output") if output else (_LAST_NUMBER.findall(text.replace(",", ""))[-1:], "last number")
+        found, rule = (
+            ([output], "program output")
+            if output
+            else (_LAST_NUMBER.findall(text.replace(",", ""))[-1:], "last number")
+        )
     lines = [one.strip().partition("\n")[0].lstrip(":").rstrip(".").rstrip("/").strip() for one in found]
     return [line for line in lines if line], rule if any(lines) else "none"
 

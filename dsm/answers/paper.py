@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from dsm.answers.boxes import boxes
 from dsm.answers.equality import Undecided, same_value
 from dsm.answers.exact import Irrational, Undefined
+from dsm.answers.nodes import symbols, walk
 from dsm.answers.numeric import Numeric
 from dsm.answers.ocw import grade_ocw
 from dsm.answers.parse import Clock, Interval, Matrix, ParseError, Relation, Seq, Words, parse
-from dsm.answers.nodes import symbols, walk
 from dsm.answers.rewriting import rewritten
 from dsm.answers.verdict import Verdict, correct, ungradable, wrong
 from dsm.config.answers import GraderConfig
@@ -67,13 +67,17 @@ def grade(gold: str | Sequence[str], answer: str | Sequence[str], rules: GraderC
         return _letters(golds[0], " ".join(answers))
     golds = list(dict.fromkeys(map(rewritten, golds)))
     answers = list(dict.fromkeys(map(rewritten, answers)))[-len(golds) :]
+    if golds == answers:
+        return correct("string")
     if rules.protocol == "cloze":
         steps = [_equal(g, a, rules) for g, a in zip(golds, answers, strict=False)]
         steps += [None] * (len(golds) - len(answers))
     else:
         table = [[_equal(g, a, rules) for a in answers] for g in golds]
         steps = [next((step for step in row if step), None) for row in table]  # each gold is met ...
-        steps += [next((step for step in column if step), None) for column in zip(*table, strict=True)]  # each answer, too
+        steps += [
+            next((step for step in column if step), None) for column in zip(*table, strict=True)
+        ]  # each answer, too
     if all(steps):
         return correct(steps[0] or "")
     return wrong("list" if len(golds) > 1 else "different")
@@ -93,7 +97,11 @@ def split_list(text: str) -> list[str]:
 
     Brackets may face either way, ]0, 1[; an unbalanced text is one part.
     """
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text) if re.fullmatch(r"\D*\d{1,3}(?:,\d{3})+(?:\.\d+)?\D*", text) else text
+    text = (
+        re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+        if re.fullmatch(r"\D*\d{1,3}(?:,\d{3})+(?:\.\d+)?\D*", text)
+        else text
+    )
     parts, depth, start = [], 0, 0
     for i, character in enumerate(text):
         if character in "([{":
@@ -126,11 +134,13 @@ def _equal(gold: str, answer: str, rules: GraderConfig, depth: int = 0) -> str |
     if gold == answer:
         return "string"
     if r"\cup" in gold and r"\cup" in answer and depth == 0:
-        table = [[_equal(g, a, rules, depth + 1) for a in answer.split(r"\cup")[:_MOST_PARTS]] for g in gold.split(r"\cup")]
+        table = [
+            [_equal(g, a, rules, depth + 1) for a in answer.split(r"\cup")[:_MOST_PARTS]] for g in gold.split(r"\cup")
+        ]
         return "union" if all(map(any, table)) and all(map(any, zip(*table, strict=True))) else None
-    numbers = _number(gold), _number(answer)
-    if numbers[0] is not None and numbers[1] is not None:
-        return _close(*numbers)
+    gold_number, number = _number(gold), _number(answer)
+    if gold_number is not None and number is not None:
+        return _close(gold_number, number)
     if not answer:
         return None
     if _BRACKETED.fullmatch(gold) and _BRACKETED.fullmatch(answer):
@@ -155,21 +165,18 @@ def _entries(matrix: str) -> list[str]:
     return [entry for row in rows for entry in (*row.split("&"), "\n")]
 
 
-def _number(text: str) -> tuple[float, bool] | None:
-    """A plain number without its commas, and whether a percent sign divided it by 100."""
+def _number(text: str) -> float | None:
+    """A plain number, its commas left out; a percent sign divides it by 100."""
     text = text.replace(",", "").strip()
     percent = text.endswith("%")
     if percent:
         text = text[:-1].removesuffix("\\").strip()
-    return (float(text) / (100 if percent else 1), percent) if _NUMBER.fullmatch(text) else None
+    return float(text) / (100 if percent else 1) if _NUMBER.fullmatch(text) else None
 
 
-def _close(gold: tuple[float, bool], answer: tuple[float, bool]) -> str | None:
-    (g, _), (a, _) = gold, answer
-    if abs(g - a) < _TOLERANCE:
-        return "number"
-    for step, value in (("number", g), ("percent", g / 100), ("percent", g * 100)):
-        if math.isclose(value, a, rel_tol=1e-9, abs_tol=_TOLERANCE):
+def _close(gold: float, answer: float) -> str | None:
+    for step, value in (("number", gold), ("percent", gold / 100), ("percent", gold * 100)):
+        if math.isclose(value, answer, rel_tol=1e-9, abs_tol=_TOLERANCE):
             return step
     return None
 

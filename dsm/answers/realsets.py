@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from dsm.answers.exact import Irrational, Undefined, exact
+from dsm.answers.nodes import (
+    Call,
+    Const,
+    Interval,
+    Node,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    TooLargeError,
+    number,
+    replace,
+    substitute,
+    symbols,
+    walk,
+)
 from dsm.answers.numeric import Numeric, context
-from dsm.answers.nodes import Call, Const, Interval, Node, Quantity, Relation, Seq, Sym, TooLargeError, number, replace, substitute, symbols, walk
 
 MAX_PIECES = 60
 _DIGITS = 50
@@ -34,7 +50,8 @@ Pieces = tuple[Piece, ...]
 def same_pieces(first: Pieces, second: Pieces) -> bool:
     """Whether two laid-out sets are the same."""
     return len(first) == len(second) and all(
-        a.closed == b.closed and order(a.low, b.low) == 0 and order(a.high, b.high) == 0 for a, b in zip(first, second, strict=True)
+        a.closed == b.closed and order(a.low, b.low) == 0 and order(a.high, b.high) == 0
+        for a, b in zip(first, second, strict=True)
     )
 
 
@@ -62,6 +79,8 @@ def lay_out(node: Node) -> Pieces:
     match node:
         case Interval(low, high, closed):
             ends = _endpoint(low), _endpoint(high)
+            if order(*ends) > 0 or (order(*ends) == 0 and closed != (True, True)):
+                raise NotASetError("ends that do not come in order")
             infinite = [context().isinf(end) for end in ends]
             return _merge([Piece(*ends, (closed[0] and not infinite[0], closed[1] and not infinite[1]))])
         case Seq("tuple", (low, high)):
@@ -143,7 +162,13 @@ def _merge(pieces: list[Piece]) -> Pieces:
             if gap < 0 or (gap == 0 and (piece.closed[0] or last.closed[1])):
                 further = order(piece.high, last.high)
                 high = piece.high if further > 0 else last.high
-                right = piece.closed[1] if further > 0 else last.closed[1] if further < 0 else piece.closed[1] or last.closed[1]
+                right = (
+                    piece.closed[1]
+                    if further > 0
+                    else last.closed[1]
+                    if further < 0
+                    else piece.closed[1] or last.closed[1]
+                )
                 left = last.closed[0] or (piece.closed[0] and order(piece.low, last.low) == 0)
                 merged[-1] = Piece(last.low, high, (left, right))
                 continue
@@ -200,7 +225,7 @@ def _unknown(sides: tuple[Node, ...]) -> Node:
 
 
 def _solve_one(op: str, left: Node, right: Node, unknown: Node) -> Pieces:
-    """left op right, by the roots of left - right, a polynomial of degree two at most in the unknown (or in its |.|)."""
+    """left op right, by the roots of left - right, a polynomial of degree two at most in the unknown or its |.|."""
     difference = Call("+", (left, Call("neg", (right,))))
     free = Call("abs", (unknown,)) if Call("abs", (unknown,)) in set(walk(difference)) else unknown
     variable = Sym(" unknown")
@@ -240,7 +265,13 @@ def _polynomial(op: str, polynomial: Node, name: str) -> Pieces:
         roots = [-c / b]
     else:
         square = b * b - 4 * a * c
-        roots = [] if square < 0 else [-b / (2 * a)] if square == 0 else sorted([(-b - mp.sqrt(square)) / (2 * a), (-b + mp.sqrt(square)) / (2 * a)])
+        roots = (
+            []
+            if square < 0
+            else [-b / (2 * a)]
+            if square == 0
+            else sorted([(-b - mp.sqrt(square)) / (2 * a), (-b + mp.sqrt(square)) / (2 * a)])
+        )
     return _by_sign(op, lambda x: a * x * x + b * x + c, roots)
 
 
@@ -253,7 +284,7 @@ def _by_sign(op: str, f: Any, roots: list[Any]) -> Pieces:
 
     edges = [-mp.inf, *roots, mp.inf]
     pieces = [Piece(root, root, (True, True)) for root in roots if holds(0)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = (high - 1 if mp.isinf(low) else low + 1) if mp.isinf(low) or mp.isinf(high) else (low + high) / 2
         value = f(mp.mpf(0) if mp.isinf(low) and mp.isinf(high) else inside)
         if holds(0 if value == 0 else 1 if value > 0 else -1):

@@ -10,8 +10,22 @@ from typing import Any
 
 from dsm.answers.equality import ENOUGH, POINTS, Undecided, draw, points
 from dsm.answers.exact import Irrational, Undefined, exact
+from dsm.answers.nodes import (
+    Call,
+    Const,
+    Node,
+    Num,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    TooLargeError,
+    number,
+    substitute,
+    symbols,
+    walk,
+)
 from dsm.answers.numeric import Numeric
-from dsm.answers.nodes import Call, Const, Node, Num, Quantity, Relation, Seq, Sym, TooLargeError, number, substitute, symbols, walk
 
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "~": "~", "==": "=="}
 _TINY = 1e-25
@@ -87,7 +101,11 @@ def is_name(node: Node) -> bool:
 
 def _letters(node: Node) -> bool:
     """AB, a segment: a product of capital letters."""
-    return isinstance(node, Call) and node.name == "*" and all(isinstance(arg, Sym) and arg.name[0].isupper() for arg in node.args)
+    return (
+        isinstance(node, Call)
+        and node.name == "*"
+        and all(isinstance(arg, Sym) and arg.name[0].isupper() for arg in node.args)
+    )
 
 
 # ---------------------------------------------------------------- statements
@@ -106,7 +124,8 @@ def same_statement(gold: Relation, answer: Relation) -> bool:
     straight = _links(gold)
     turned = _links(Relation(tuple(FLIPPED.get(op, op) for op in reversed(answer.ops)), tuple(reversed(answer.sides))))
     return any(
-        all(a.ops == b.ops and _same_single(a, b) for a, b in zip(straight, links, strict=True)) for links in (_links(answer), turned)
+        all(a.ops == b.ops and _same_single(a, b) for a, b in zip(straight, links, strict=True))
+        for links in (_links(answer), turned)
     )
 
 
@@ -188,9 +207,9 @@ def _values(first: Node, second: Node) -> list[tuple[Any, Any]]:
         return found
     except (Irrational, TooLargeError):
         found = []
-    for values in list(points(first, second, names)) if names else [{}] * POINTS:
+    for salt, values in enumerate(points(first, second, names) if names else [{}] * POINTS):
         try:
-            found.append((Numeric(50, values).value(first), Numeric(50, values).value(second)))
+            found.append((Numeric(50, values, salt=salt).value(first), Numeric(50, values, salt=salt).value(second)))
         except Undefined:
             continue
         except (Irrational, TooLargeError, OverflowError) as error:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from dsm.answers.compare import same, with_letter_unit
+from dsm.answers.compare import same
 from dsm.answers.equality import Undecided
+from dsm.answers.extract import extract
+from dsm.answers.nodes import MAX_CHARS, Node, ParseError, Quantity, TooLargeError, symbols
 from dsm.answers.normalise import comparable, mend_escapes, normalise
 from dsm.answers.parse import parse_normalised
-from dsm.answers.nodes import MAX_CHARS, Node, ParseError, Quantity, TooLargeError, symbols
+from dsm.answers.quantities import with_letter_unit
 from dsm.answers.units import parse_unit
 from dsm.answers.unwrap import from_sentence, unwrap
 from dsm.answers.verdict import Verdict, correct, ungradable, wrong
@@ -28,21 +30,24 @@ from dsm.config.answers import GraderConfig
 _LITERAL = re.compile(r"\+?(-?)(?:(\d{1,40})(?:\.(\d{0,40}))?|\.(\d{1,40}))")
 
 
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z(}])")
 _LETTERS = re.compile(r"[A-Za-z\s]+")
 
 
 def grade(gold: str, answer: str, rules: GraderConfig) -> Verdict:
-    """Whether `answer` is `gold`. Both are bare answers; a box, dollar signs or a short sentence around them do no harm.
+    """Whether `answer` is `gold`, both bare answers; a box, dollar signs or a sentence around them do no harm.
 
     An answer that cannot be read is wrong; a gold that cannot be read leaves the pair ungradable, unless the texts are
     the same.
     """
     bare_gold, bare = unwrap(mend_escapes(gold)), unwrap(mend_escapes(answer))
+    if _is_prose(bare) and not _is_prose(bare_gold) and (found := extract(bare, "final").answer):
+        bare = unwrap(found)
     if not bare_gold:
         return ungradable("empty gold")
     if not bare:
         return ungradable("empty answer")
-    if bare_gold == bare:
+    if bare_gold == bare or gold == answer:
         return correct("text")
     if len(bare_gold) > MAX_CHARS or len(bare) > MAX_CHARS:
         return wrong("text") if len(bare_gold) <= MAX_CHARS else ungradable("gold too long")
@@ -53,6 +58,11 @@ def grade(gold: str, answer: str, rules: GraderConfig) -> Verdict:
     if comparable(clean_gold) == comparable(clean):
         return correct("text")
     return _grade_trees(clean_gold, clean, rules)
+
+
+def _is_prose(text: str) -> bool:
+    """More than a short sentence: an extractor has to look at it first."""
+    return len(text) > 40 and len(_PROSE.findall(text)) > 7
 
 
 def _literal(text: str) -> Fraction | None:
@@ -81,7 +91,13 @@ def _grade_trees(gold: str, answer: str, rules: GraderConfig) -> Verdict:
         return correct("words")
     if tree is None and gold_tree is not None and (shorter := from_sentence(answer)) and shorter != answer:
         return _grade_trees(gold, normalise(unwrap(shorter)), rules)
-    if gold_tree is None and tree is not None and (shorter := from_sentence(gold)) and shorter != gold and len(gold.split()) > 3:
+    if (
+        gold_tree is None
+        and tree is not None
+        and (shorter := from_sentence(gold))
+        and shorter != gold
+        and len(gold.split()) > 3
+    ):
         return _grade_trees(normalise(unwrap(shorter)), answer, rules)
     if rules.fallback and (gold_tree is None or tree is None):
         from dsm.answers.fallback import ask
@@ -109,7 +125,11 @@ def _same_in_any_reading(gold: str, answer: str, gold_tree: Node, tree: Node, ru
         return layer
     if not symbols(gold_tree) and (measure := with_letter_unit(tree)) is not None:
         return same(gold_tree, measure, rules)
-    if isinstance(tree, Quantity) and parse_unit(tree.unit).dimensions and (measure := with_letter_unit(gold_tree)) is not None:
+    if (
+        isinstance(tree, Quantity)
+        and parse_unit(tree.unit).dimensions
+        and (measure := with_letter_unit(gold_tree)) is not None
+    ):
         return same(measure, tree, rules)
     if "," in gold or "," in answer:
         for one, other in _comma_readings(gold, answer, rules):
@@ -131,7 +151,12 @@ def _comma_readings(gold: str, answer: str, rules: GraderConfig) -> list[tuple[t
         readings.append(((gold, False), (answer, False)))
     if rules.european_numbers:
         for one, other, swapped in ((gold, answer, False), (answer, gold, True)):
-            if _PLAIN_DECIMAL.fullmatch(other) and "," not in other and (again := _DECIMAL_COMMA.sub(r"\1.\2", one)) != one and "," not in again:
+            if (
+                _PLAIN_DECIMAL.fullmatch(other)
+                and "," not in other
+                and (again := _DECIMAL_COMMA.sub(r"\1.\2", one)) != one
+                and "," not in again
+            ):
                 pair = ((again, True), (other, True))
                 readings.append(pair[::-1] if swapped else pair)
     return readings

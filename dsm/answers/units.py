@@ -12,36 +12,119 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-_PREFIXES = {"k": 1000, "c": Fraction(1, 100), "m": Fraction(1, 1000), "d": Fraction(1, 10), "u": Fraction(1, 10**6), "n": Fraction(1, 10**9),
-             "M": 10**6, "G": 10**9, "T": 10**12}  # fmt: skip
-_BASE: dict[str, tuple[Fraction | int, str]] = {
-    "m": (1, "L"), "g": (Fraction(1, 1000), "M"), "s": (1, "T"), "L": (Fraction(1, 1000), "LLL"), "l": (Fraction(1, 1000), "LLL"),
-    "J": (1, "energy"), "W": (1, "power"), "N": (1, "force"), "Pa": (1, "pressure"), "V": (1, "voltage"), "A": (1, "current"),
-    "Hz": (1, "frequency"), "mol": (1, "amount"), "eV": (1, "electronvolt"), "K": (1, "kelvin"), "C": (1, "charge"), "F": (1, "farad"),
-}  # fmt: skip
-_TABLE: dict[str, tuple[Fraction | int, str]] = {
-    "min": (60, "T"), "h": (3600, "T"), "hr": (3600, "T"), "day": (86400, "T"), "week": (604800, "T"), "month": (1, "month"), "year": (12, "month"),
-    "in": (Fraction(254, 10000), "L"), "ft": (Fraction(3048, 10000), "L"), "yd": (Fraction(9144, 10000), "L"), "mi": (Fraction(1609344, 1000), "L"),
-    "lb": (Fraction(45359237, 10**8), "M"), "oz": (Fraction(45359237, 16 * 10**8), "M"), "ton": (1000, "M"), "t": (1000, "M"),
-    "mph": (Fraction(1609344, 3600000), "L-T"), "kph": (Fraction(1000, 3600), "L-T"), "gal": (1, "gallon"), "acre": (1, "acre"), "ha": (10**4, "LL"),
-    "usd": (1, "usd"), "cent": (Fraction(1, 100), "usd"), "dime": (Fraction(1, 10), "usd"), "eur": (1, "eur"), "gbp": (1, "gbp"),
-    "cny": (1, "cny"), "jiao": (Fraction(1, 10), "cny"), "inr": (1, "inr"), "rad": (1, "angle"), "%": (1, "percent"), "cal": (1, "calorie"),
-    "deg": (1, "degree"), "degC": (1, "celsius"), "degF": (1, "fahrenheit"), "amu": (1, "amu"), "bit": (1, "bit"), "byte": (8, "bit"),
-}  # fmt: skip
-_NAMES: dict[str, str] = {
-    "meter": "m", "metre": "m", "gram": "g", "gramme": "g", "second": "s", "sec": "s", "liter": "L", "litre": "L", "joule": "J", "watt": "W",
-    "newton": "N", "pascal": "Pa", "volt": "V", "ampere": "A", "amp": "A", "hertz": "Hz", "mole": "mol", "kelvin": "K", "coulomb": "C",
-    "minute": "min", "mins": "min", "hour": "h", "hrs": "h", "secs": "s", "days": "day", "yr": "year", "inch": "in", "inches": "in", "foot": "ft",
-    "feet": "ft", "yard": "yd", "mile": "mi", "pound": "lb", "lbs": "lb", "ounce": "oz", "tonne": "ton", "gallon": "gal", "hectare": "ha",
-    "dollar": "usd", "buck": "usd", "euro": "eur", "yuan": "cny", "rupee": "inr", "radian": "rad", "percent": "%", "percentage": "%", "pct": "%",
-    "degree": "deg", "celsius": "degC", "fahrenheit": "degF", "kmh": "kph", "calorie": "cal", "cc": "cm^3", "¢": "cent", "sq": "square",
-    "元": "cny", "块": "cny", "人民币": "cny", "角": "jiao", "米": "m", "厘米": "cm", "分米": "dm", "毫米": "mm", "千米": "km", "公里": "km",
-    "克": "g", "千克": "kg", "公斤": "kg", "吨": "ton", "升": "L", "毫升": "mL", "秒": "s", "分钟": "min", "小时": "h", "天": "day", "度": "deg",
-    "平方厘米": "cm^2", "平方米": "m^2", "平方千米": "km^2", "平方分米": "dm^2", "立方厘米": "cm^3", "立方米": "m^3", "立方分米": "dm^3",
-    "美元": "usd", "年": "year", "月": "month", "周": "week", "星期": "week", "公顷": "ha", "micro": "u",
-}  # fmt: skip
-_LONG_PREFIXES = {"kilo": "k", "centi": "c", "milli": "m", "deci": "d", "micro": "u", "nano": "n", "mega": "M", "giga": "G"}
-_COUNTERS = frozenset(["个", "只", "人", "页", "本", "颗", "件", "张", "条", "支", "辆", "棵", "次", "种", "名", "位", "袋", "箱", "瓶", "岁", "块钱", "units", "unit"])
+_PREFIXES = {
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
+    "m": Fraction(1, 1000),
+    "c": Fraction(1, 100),
+    "d": Fraction(1, 10),
+    "k": Fraction(1000),
+    "M": Fraction(10**6),
+    "G": Fraction(10**9),
+    "T": Fraction(10**12),
+}
+
+
+def _table(text: str) -> dict[str, tuple[Fraction, str]]:
+    """symbol factor dimension, three words each."""
+    words = text.split()
+    return {
+        symbol: (Fraction(factor), of) for symbol, factor, of in zip(words[::3], words[1::3], words[2::3], strict=True)
+    }
+
+
+_PREFIXED = _table("""
+    m 1 L    g 1/1000 M    s 1 T    L 1/1000 LLL    l 1/1000 LLL    J 1 energy    W 1 power    N 1 force
+    Pa 1 pressure    F 1 farad
+    V 1 voltage    A 1 current    Hz 1 frequency    mol 1 amount    eV 1 electronvolt    K 1 kelvin    C 1 charge
+""")
+"""Units that take prefixes. A dimension L, LL or LLL is a length to that power."""
+_PLAIN = _table("""
+    min 60 T    h 3600 T    hr 3600 T    day 86400 T    week 604800 T    month 1 month    year 12 month
+    in 0.0254 L    ft 0.3048 L    yd 0.9144 L    mi 1609.344 L    ha 10000 LL    acre 1 acre    gal 1 gallon
+    lb 0.45359237 M    oz 0.028349523125 M    ton 1000 M    t 1000 M    amu 1 amu    mph 0.44704 speed    kph 5/18 speed
+    usd 1 usd    cent 1/100 usd    dime 1/10 usd    eur 1 eur    gbp 1 gbp    cny 1 cny    jiao 1/10 cny    inr 1 inr
+    rad 1 angle    deg 1 degree    % 1 percent    degC 1 celsius    degF 1 fahrenheit    cal 1 calorie
+    bit 1 bit    byte 8 bit
+""")
+
+
+def _names(text: str) -> dict[str, str]:
+    """symbol: its names, on one line."""
+    return {
+        name: line.split(":")[0].strip() for line in text.strip().splitlines() for name in line.split(":")[1].split()
+    }
+
+
+_NAMES = _names("""
+    m: meter metre 米
+    cm: 厘米
+    dm: 分米
+    mm: 毫米
+    km: 千米 公里
+    cm^2: 平方厘米
+    dm^2: 平方分米
+    m^2: 平方米
+    km^2: 平方千米
+    cm^3: 立方厘米 cc
+    dm^3: 立方分米
+    m^3: 立方米
+    in: inch inches
+    ft: foot feet
+    yd: yard
+    mi: mile
+    ha: hectare 公顷
+    g: gram gramme gm 克
+    kg: 千克 公斤
+    ton: tonne 吨
+    lb: pound lbs
+    oz: ounce
+    L: liter litre 升
+    mL: 毫升
+    gal: gallon
+    s: second sec secs 秒
+    min: minute mins 分钟
+    h: hour hrs 小时
+    day: days 天
+    week: 周 星期
+    month: 月
+    year: yr 年
+    kph: kmh
+    J: joule
+    W: watt
+    N: newton
+    Pa: pascal
+    V: volt
+    A: ampere amp
+    Hz: hertz
+    mol: mole
+    K: kelvin
+    C: coulomb
+    degC: celsius
+    degF: fahrenheit
+    cal: calorie
+    usd: dollar buck 美元
+    cent: ¢
+    eur: euro
+    cny: yuan 元 块 块钱 人民币
+    jiao: 角
+    inr: rupee
+    rad: radian
+    deg: degree 度
+    %: percent percentage pct
+    square: sq
+""")
+_LONG_PREFIXES = {
+    "kilo": "k",
+    "centi": "c",
+    "milli": "m",
+    "deci": "d",
+    "micro": "u",
+    "nano": "n",
+    "mega": "M",
+    "giga": "G",
+}
+_COUNTERS = frozenset(("unit", "units"))
 _WORD = re.compile(r"[A-Za-z%¢°]+|[\u3400-\u9fff]+|\^?\{?-?\d+\}?|[/*]|\bper\b")
 _SINGLE = frozenset("mgshLlNJWVAKCFt")
 """One-letter units; after a number they may as well be variables."""
@@ -120,17 +203,13 @@ def _singular(word: str) -> Mapping[str, None]:
 
 
 def _symbol(text: str) -> Unit | None:
-    if text in _TABLE:
-        factor, dimension = _TABLE[text]
-        return Unit(Fraction(factor), (("L", 1), ("T", -1)) if dimension == "L-T" else _powers(dimension))
-    if text in _BASE:
-        factor, dimension = _BASE[text]
-        return Unit(Fraction(factor), _powers(dimension))
-    if len(text) > 1 and text[0] in _PREFIXES and text[1:] in _BASE:
-        factor, dimension = _BASE[text[1:]]
-        return Unit(Fraction(factor) * Fraction(_PREFIXES[text[0]]), _powers(dimension))
-    return None
+    factor, found = Fraction(1), _PLAIN.get(text) or _PREFIXED.get(text)
+    if found is None and text[:1] in _PREFIXES:
+        factor, found = _PREFIXES[text[0]], _PREFIXED.get(text[1:])
+    return Unit(factor * found[0], _powers(found[1])) if found else None
 
 
 def _powers(dimension: str) -> tuple[tuple[str, int], ...]:
+    if dimension == "speed":
+        return ("L", 1), ("T", -1)
     return (("L", len(dimension)),) if set(dimension) == {"L"} else ((dimension, 1),)

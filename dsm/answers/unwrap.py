@@ -13,19 +13,27 @@ _MARKUP = re.compile(r"\\(?:text|mbox|quad|qquad)(?![a-zA-Z])|\\[()\[\],; ]|[${}
 _LEAD = re.compile(
     r"^\W*(?:(?:so|thus|hence|therefore|and|then|is)\b[\s,:]*)*"
     r"(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|only\s+)?(?:answer|solution|result|value)s?(?:\s+choice)?\s*(?:is|are|:|=|be)+\s*:?\s*"
-    r"|^\s*(?:最终)?(?:正确)?(?:答案|结果|解|答)\s*(?:应该)?\s*(?:是|为|：|:|=)+\s*|^\s*####\s*|^\s*(?:answer|final answer|ans)\s*[:=]\s*"
+    r"|^\s*(?:最终)?(?:正确)?(?:答案|结果|解|答)\s*(?:应该)?\s*(?:是|为|：|:|=)+\s*"
+    r"|^\s*####\s*|^\s*(?:answer|final answer|ans)\s*[:=]\s*"
     r"|^\s*(?:(?:so|thus|hence|therefore),?\s+)",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
     r"^(?:(?:[A-Za-z][\w',-]*|\$[^$]{1,60}\$|\\\([^$]{1,60}\\\)),?:?\s+){1,20}(?:is|are|was|equals|becomes?|that)\s*:?\s*(?=\$|\\[(\[]|-?\d|\\boxed)"
 )
-_TAIL = re.compile(r"\s+(?:is|are)\s+(?:(?:the|our|my|your)\s+)?(?:(?:final|correct)\s+)?(?:answer|solution|result|value)s?\b.*$", re.DOTALL)
+_TAIL = re.compile(
+    r"\s+(?:is|are)\s+(?:(?:the|our|my|your)\s+)?(?:(?:final|correct)\s+)?(?:answer|solution|result|value)s?\b.*$",
+    re.DOTALL,
+)
 _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _WHOLE = re.compile(
-    r"^(?:\$\$(?P<a>[^$]+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$|\\\((?P<c>.+)\\\)|\\\[(?P<d>.+)\\\])$|^\*\*(?P<e>[^*]+)\*\*$|^`+(?P<f>[^`]+)`+$", re.DOTALL
+    r"^(?:\$\$(?P<a>[^$]+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$|\\\((?P<c>.+)\\\)|\\\[(?P<d>.+)\\\])$|^\*\*(?P<e>[^*]+)\*\*$|^`+(?P<f>[^`]+)`+$",
+    re.DOTALL,
 )
-_TRAILING = re.compile(r"(?:\s|\\[,;:! ]|(?<!\\)[.。,，;；！]|(?<=[A-Za-z])!)+$")
+_SPACE = re.compile(r"\s+")
+_CLOSING = frozenset(" .。,，;；！")
+MAX_TEXT = 20_000
+"""Of a longer text only the end is looked at, and that only if it has a box."""
 _ELLIPSIS = re.compile(r"(?:\.\.\.|\\[lcd]?dots[cbm]?\s*)$")
 
 
@@ -69,23 +77,38 @@ def closing_brace(text: str, start: int) -> int | None:
 
 def unwrap(text: str) -> str:
     """The bare answer in the text: boxes opened, delimiters, leading phrases and closing punctuation gone."""
+    if len(text) > MAX_TEXT:
+        text = text[-MAX_TEXT:]
+        if "boxed" not in text:
+            return text
+    text = _SPACE.sub(" ", text).strip()
     if "boxed" in text or "fbox" in text:
         boxes = last_boxes(text)
         if boxes:
             text = ", ".join(unwrap(box) if "boxed" not in box else box for box in boxes)
-    text = text.strip()
     for _ in range(8):
         before = text
         if found := _WHOLE.match(text):
             text = next(group for group in found.groups() if group is not None).strip()
         if not _ELLIPSIS.search(text):
-            text = _TRAILING.sub("", text)
+            text = _without_closing(text)
         text = _LEAD.sub("", text, count=1).strip() or text
         text = _TAIL.sub("", text, count=1) or text
         text = _CLAUSE.sub("", text, count=1).strip() or text
         if text == before:
             break
     return text
+
+
+def _without_closing(text: str) -> str:
+    """The text without the punctuation and spacing commands at its end; 5! keeps its sign."""
+    end = len(text)
+    while end and (text[end - 1] in _CLOSING or (text[end - 1] in ":!" and text[end - 2 : end - 1] == "\\")):
+        end -= 1
+        end -= text[end - 1 : end] == "\\" and text[end] != "."
+    if text[end - 1 : end] == "!" and text[max(end - 4, 0) : end - 1].isalpha() and end > 3:
+        end -= 1  # an exclamation; 5! and n! are factorials
+    return text[:end]
 
 
 def from_sentence(text: str) -> str | None:

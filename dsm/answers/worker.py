@@ -35,7 +35,12 @@ _ORPHAN_CHECK_S = 2.0
 _MEMORY_SLACK_MB = 512  # of addresses: the interpreter and SymPy take up about 200
 _PR_SET_PDEATHSIG = 1
 # What makes the graders import and build all they ever need; the last pair is one that only the fallback reads.
-_WARM_UP = (("1/2", "0.5"), (r"\sqrt{2}+x", "x+2^{0.5}"), (r"\{1, 2\}", "2, 1"), (r"\int_0^1 x^2 dx", r"\oint_0^1 t dt"))
+_WARM_UP = (
+    ("1/2", "0.5"),
+    (r"\sqrt{2}+x", "x+2^{0.5}"),
+    (r"\{1, 2\}", "2, 1"),
+    (r"\int_0^1 x^2 dx", r"\oint_0^1 t dt"),
+)
 
 Grade = Callable[[str, str, GraderConfig], Verdict]
 

@@ -25,13 +25,14 @@ class GraderConfig(Schema):
     )
 
     protocol: Literal["math", "cloze", "ocw"] = Field(
-        "math", description="paper grader: lists match as sets (math), in order (cloze), or numbers to five digits (ocw)"
+        "math",
+        description="paper grader: lists match as sets (math), in order (cloze), or numbers to five digits (ocw)",
     )
 
     # House rules of the strict grader.
     decimal_digits: Digits = Field(
         6,
-        description="a rounded decimal equals an exact value, or a longer decimal, only with this many significant digits",
+        description="a rounded decimal equals an exact value or a longer decimal from this many significant digits on",
     )
     relative_tolerance: Tolerance = Field(
         0.0,

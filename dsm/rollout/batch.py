@@ -58,12 +58,12 @@ class Queue:
         return bool(self.prompts)
 
     def take(
-        self, extent: Extent, active: Sequence[Prompt], max_rows: int, max_tokens: int, least_rows: int
+        self, extent: Extent, active: Sequence[Prompt], max_rows: int, max_tokens: int, multiple: int
     ) -> list[Sample]:
         """The next samples that find room beside the prompts `active`, all in all `extent`; it may be none.
 
-        A sample counts with all tokens that it may come to, so that none is ever turned out again. The cache never has
-        fewer than `least_rows` rows.
+        A sample counts with all tokens that it may come to, so that none is ever turned out again. The cache has a
+        multiple of `multiple` rows.
         """
         taken: list[Sample] = []
         present = set(active)
@@ -76,8 +76,7 @@ class Queue:
                 extent.rows + 1,
                 max(extent.row_tokens, sample.limit),
             )
-            room = wanted.union(Extent(rows=least_rows)).rounded()
-            if wanted.rows > max_rows or room.tokens > max_tokens:
+            if wanted.rows > max_rows or wanted.rounded(multiple).tokens > max_tokens:
                 break
             extent = wanted
             present.add(prompt)

@@ -53,9 +53,10 @@ class Extent:
             max(self.row_tokens, other.row_tokens),
         )
 
-    def rounded(self) -> Extent:
-        """With lengths as the cache allots them."""
-        return Extent(self.prompts, _columns(self.prompt_tokens), self.rows, _columns(self.row_tokens))
+    def rounded(self, multiple: int = 1) -> Extent:
+        """With lengths as the cache allots them, and a multiple of so many rows."""
+        rows = -(-self.rows // multiple) * multiple
+        return Extent(self.prompts, _columns(self.prompt_tokens), rows, _columns(self.row_tokens))
 
 
 class KVCache:

@@ -1,11 +1,11 @@
 """Attention of a step of decoding: each row's newest token over its prompt, shared by its group, and over its own past.
 
-The prompt's part is one product for all rows of a group: keys and values are read once a group, not once a row. The two
+The prompt's part is one product for several rows of a group: keys and values are read once for all of them. The two
 parts are softmaxes of their own, put together by the mass under each (log-sum-exp), which is exact.
 
-Bits do not depend on the company. Every product here and in the layers sums a row in the same order whatever the other
-rows are, as long as there are at least two rows (with one, libraries switch to another kernel); so no product ever has
-fewer. `tests/rollout/test_invariance.py` holds this to be so where it runs.
+Bits do not depend on the company. Libraries pick their kernels by the shape of a product, and another kernel sums in
+another order; so what differs from step to step is kept out of the shapes. A product over a prompt always has the same
+number of queries, padded if need be. Lengths of keys, which do vary, change no sum: what is added is zero.
 """
 
 from __future__ import annotations
@@ -25,67 +25,68 @@ SMALL_PRODUCT = 400
 """Multiplications a matrix under which `bmm` takes another way on CPUs."""
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """Neighbouring prompt slots `first` to `last` (exclusive), each padded to `width` rows."""
+QUERIES = 8
+"""Queries of a product over a prompt on a CPU: enough to be fast, and a whole group of the usual size."""
+MOST_QUERIES = 64
+"""The like on CUDA, where small groups are padded to less."""
+TOLL = 64
+"""Rows of padding that take about as long as another round of operations."""
 
-    first: int
-    last: int
-    width: int
+
+def group_width(shared: int, largest: int, device: torch.device) -> int:
+    """Rows of a group that meet its prompt in one product; `shared` query heads look at the same keys."""
+    queries = QUERIES if device.type == "cpu" else min(-(-largest * shared // 8) * 8, MOST_QUERIES)
+    return -(-queries // shared)
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which row looks at which prompt, arranged as padded groups; it changes only when rows come and go.
+    """Which row looks at which prompt, arranged as groups of `width` entries; it changes only as rows come and go.
 
-    Row r is entry `entry_of_row[r]` of the groups laid end to end, and entry e shows row `row_of_entry[e]` (padding
-    shows any row). Both None where they are the identity.
+    Bucket (first, last) are groups of the prompts in slots `first` up to `last`; a prompt of more rows than `width` is
+    in several. Row r is entry `entry_of_row[r]` of all groups laid end to end, and entry e shows row `row_of_entry[e]`
+    (padding shows any row); both None where they are the identity. Rows that pad the batch have any entry.
     """
 
-    buckets: tuple[Bucket, ...]
+    width: int
+    buckets: tuple[tuple[int, int], ...]
     entry_of_row: Tensor | None
     row_of_entry: Tensor | None
     slot_of_row: Tensor
 
     @classmethod
-    def of(cls, slots: Sequence[int], n_prompts: int, least: int, device: torch.device) -> Grouping:
-        """`slots`: the prompt slot of each row. `least`: rows that a group is padded to at least."""
+    def of(cls, slots: Sequence[int], n_prompts: int, width: int, padding: int, device: torch.device) -> Grouping:
+        """`slots`: the prompt slot of each row; `padding`: how many rows without a prompt follow them."""
         members: list[list[int]] = [[] for _ in range(n_prompts)]
         for row, slot in enumerate(slots):
             members[slot].append(row)
-        buckets = _buckets([max(len(rows), least) for rows in members])
+        buckets: list[tuple[int, int]] = []
         row_of_entry: list[int] = []
-        entry_of_row = [0] * len(slots)
-        for bucket in buckets:
-            for rows in members[bucket.first : bucket.last]:
-                for place, row in enumerate(rows):
-                    entry_of_row[row] = len(row_of_entry) + place
-                row_of_entry += rows + [rows[0] if rows else 0] * (bucket.width - len(rows))
-        slot_of_row = torch.tensor(slots, device=device)
-        if row_of_entry == list(range(len(slots))):
-            return cls(tuple(buckets), None, None, slot_of_row)
-        return cls(
-            tuple(buckets),
-            torch.tensor(entry_of_row, device=device),
-            torch.tensor(row_of_entry, device=device),
-            slot_of_row,
-        )
+        entry_of_row = [0] * (len(slots) + padding)
+        for start in range(0, max(map(len, members)), width):
+            for first, last in _runs([slot for slot, rows in enumerate(members) if len(rows) > start], TOLL // width):
+                buckets.append((first, last))
+                for rows in members[first:last]:
+                    shown = rows[start : start + width]
+                    for place, row in enumerate(shown, len(row_of_entry)):
+                        entry_of_row[row] = place
+                    row_of_entry += shown + [0] * (width - len(shown))
+        slot_of_row = torch.tensor([*slots, *[0] * padding], device=device)
+        if row_of_entry == list(range(len(entry_of_row))):
+            return cls(width, tuple(buckets), None, None, slot_of_row)
+        entry, row = torch.tensor(entry_of_row, device=device), torch.tensor(row_of_entry, device=device)
+        return cls(width, tuple(buckets), entry, row, slot_of_row)
 
 
-def _buckets(widths: Sequence[int]) -> list[Bucket]:
-    """Neighbours share a bucket, and its largest width, as long as padding costs less than one more product."""
-    toll = 64  # rows of padding that take about as long as another round of operations
-    buckets: list[Bucket] = []
-    for slot, width in enumerate(widths):
-        if buckets:
-            last = buckets[-1]
-            merged = Bucket(last.first, slot + 1, max(last.width, width))
-            apart = (last.last - last.first) * last.width + width
-            if (merged.last - merged.first) * merged.width <= apart + toll:
-                buckets[-1] = merged
-                continue
-        buckets.append(Bucket(slot, slot + 1, width))
-    return buckets
+def _runs(slots: Sequence[int], gap: int) -> list[tuple[int, int]]:
+    """Ranges that cover the rising `slots` and join over at most `gap` others."""
+    runs: list[tuple[int, int]] = []
+    for slot in slots:
+        if runs and slot - runs[-1][1] <= gap:
+            runs[-1] = runs[-1][0], slot + 1
+        else:
+            runs.append((slot, slot + 1))
+    return runs
 
 
 class DecodeAttention:
@@ -124,38 +125,41 @@ class DecodeAttention:
         values.view(-1, value.shape[2]).index_copy_(0, places, value.reshape(rows * kv_heads, -1))
         own_mask, prompt_masks = self._mask(kv_heads, shared, window)
 
-        own, own_lse = _attend(
+        own, own_peak = _attend(
             query.reshape(rows * kv_heads, shared, dim),
             keys[:rows, :, : self.columns].flatten(0, 1),
             values[:rows, :, : self.columns].flatten(0, 1),
             own_mask,
             scale,
         )
-        own, own_lse = own.view(rows, heads, -1), own_lse.view(rows, heads, 1)
+        own, own_peak = own.view(rows, heads, -1), own_peak.view(rows, heads, 2)
 
         entries = query if self.grouping.row_of_entry is None else query.index_select(0, self.grouping.row_of_entry)
         keys, values = self.cache.prompts[layer]
         outputs: list[Tensor] = []
-        masses: list[Tensor] = []
+        peaks: list[Tensor] = []
         start = 0
-        for bucket, mask in zip(self.grouping.buckets, prompt_masks, strict=True):
-            groups, width = bucket.last - bucket.first, bucket.width
+        width = self.grouping.width
+        for (first, last), mask in zip(self.grouping.buckets, prompt_masks, strict=True):
+            groups = last - first
             q = entries[start : start + groups * width].view(groups, width, kv_heads, shared, dim)
             start += groups * width
-            output, mass = _attend(
+            output, peak = _attend(
                 q.transpose(1, 2).reshape(groups * kv_heads, width * shared, dim),
-                keys[bucket.first : bucket.last, :, : self.prompt_columns].flatten(0, 1),
-                values[bucket.first : bucket.last, :, : self.prompt_columns].flatten(0, 1),
+                keys[first:last, :, : self.prompt_columns].flatten(0, 1),
+                values[first:last, :, : self.prompt_columns].flatten(0, 1),
                 mask,
                 scale,
             )
-            for parts, part in ((outputs, output), (masses, mass)):
+            for parts, part in ((outputs, output), (peaks, peak)):
                 part = part.view(groups, kv_heads, width, shared, -1).transpose(1, 2)
                 parts.append(part.reshape(groups * width, heads, -1))
-        prompt, prompt_lse = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (outputs, masses))
+        prompt, prompt_peak = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (outputs, peaks))
         if self.grouping.entry_of_row is not None:
-            prompt, prompt_lse = (x.index_select(0, self.grouping.entry_of_row) for x in (prompt, prompt_lse))
-        return torch.lerp(own, prompt, torch.sigmoid(prompt_lse - own_lse).to(own.dtype))
+            prompt, prompt_peak = (x.index_select(0, self.grouping.entry_of_row) for x in (prompt, prompt_peak))
+        (own_score, own_weight), (score, weight) = own_peak.unbind(-1), prompt_peak.unbind(-1)
+        share = torch.sigmoid(score - own_score + torch.log(own_weight / weight))
+        return torch.lerp(own, prompt, share.to(own.dtype)[:, :, None])
 
     def _columns(self, tokens: int, capacity: int) -> int:
         """How many keys products go over: few sizes, none so small that PyTorch multiplies by a loop of its own."""
@@ -182,17 +186,17 @@ class DecodeAttention:
         if window is not None:
             outside |= own_index <= self.lengths[:, None] - window
         own = _penalty(outside, dtype)[:, None].expand(-1, kv_heads, -1).reshape(-1, 1, self.columns)
-        prompts, start = [], 0
-        for bucket in grouping.buckets:
-            groups, width = bucket.last - bucket.first, bucket.width
-            out = out_of_prompt[bucket.first : bucket.last, None]  # (groups, 1, columns)
+        prompts: list[Tensor] = []
+        start = 0
+        for first, last in grouping.buckets:
+            out = out_of_prompt[first:last, None]  # (groups, 1, columns)
             if window is not None:
                 seen_from = self.prompt_lengths[grouping.slot_of_row] + self.lengths - window  # last key out of reach
                 if grouping.row_of_entry is not None:
                     seen_from = seen_from[grouping.row_of_entry]
-                seen_from = seen_from[start : start + groups * width].view(groups, width, 1)
-                out = out | (prompt_index <= seen_from)
-            start += groups * width
+                entries = (last - first) * grouping.width
+                out = out | (prompt_index <= seen_from[start : start + entries].view(-1, grouping.width, 1))
+                start += entries
             penalty = _penalty(out, dtype).repeat_interleave(shared if window is not None else 1, dim=1)
             prompts.append(penalty[:, None].expand(-1, kv_heads, -1, -1).flatten(0, 1))
         self._masks[kv_heads, window] = own, prompts
@@ -204,9 +208,10 @@ def _penalty(outside: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """(B, Q, d) over (B, S, d) -> mean of the values (B, Q, d), and log-sum-exp of the scores (B, Q, 1) in fp32."""
+    """(B, Q, d) over (B, S, d) -> mean of the values (B, Q, d); largest score and its weight (B, Q, 2), fp32.
+
+    The score minus the log of its weight is the log-sum-exp of all: two quick passes in place of a second softmax.
+    """
     scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale).float()
     weights = scores.softmax(-1)
-    # The largest score is log-sum-exp plus the log of its weight: two quick passes instead of another exponential.
-    lse = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()
-    return weights.to(value.dtype) @ value, lse
+    return weights.to(value.dtype) @ value, torch.stack([scores.amax(-1), weights.amax(-1)], dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from dsm.ops.varlen import Varlen
 from dsm.rollout.batch import Prompt, Queue, Sample
 from dsm.rollout.cache import Extent, KVCache
-from dsm.rollout.decode import DecodeAttention, Grouping
+from dsm.rollout.decode import DecodeAttention, Grouping, group_width
 from dsm.rollout.linear import ROWS
 from dsm.rollout.network import Network, PackedAttention
 from dsm.rollout.sampling import Draws, draw
@@ -46,7 +47,7 @@ class Decoder:
         self.positions, self.max_rows, self.max_tokens = positions, max_rows, max_tokens
         self.prefill_tokens = prefill_tokens
         self.device = network.device
-        self.least_rows = least_rows(self.device)
+        self.multiple = row_multiple(self.device)
         self.cache = KVCache(network.shapes, network.dtype, self.device)
         self.prompts: list[Prompt] = []  # by slot
         self.samples: list[Sample] = []  # by row
@@ -73,7 +74,7 @@ class Decoder:
     def _admit(self) -> None:
         """Fill free rows: compute the prompts that are new, and draw the first token of each new sample."""
         active = self._extent()
-        taken = self.queue.take(active, self.prompts, self.max_rows, self.max_tokens, self.least_rows)
+        taken = self.queue.take(active, self.prompts, self.max_rows, self.max_tokens, self.multiple)
         if not taken:
             return
         present = set(self.prompts)
@@ -108,16 +109,17 @@ class Decoder:
         """Compute new prompts into the next slots."""
         first, lengths = len(self.prompts), [len(prompt.input_ids) for prompt in prompts]
         ids = [token for prompt in prompts for token in prompt.input_ids]
-        padding = max(self.least_rows - len(ids), 0)
+        padding = -len(ids) % self.multiple
         varlen = Varlen.from_lengths([*lengths, padding] if padding else lengths, self.device)
         total = len(ids)
 
         def store(layer: int, key: Tensor, value: Tensor) -> None:
             self.cache.store_prompts(layer, key[:total], value[:total], lengths, first)
 
-        hidden = self.network.forward(
-            torch.tensor(ids + [0] * padding, device=self.device), varlen.position_ids(), PackedAttention(varlen, store)
-        )
+        positions = varlen.position_ids()
+        positions[total:] = 0  # a model may have fewer than there is padding
+        tokens = self._index(ids + [0] * padding)
+        hidden = self.network.forward(tokens, positions, PackedAttention(varlen, store))
         last = hidden[varlen.cu_seqlens[1 : len(prompts) + 1].long() - 1]
         self.last_hidden = torch.cat([self.last_hidden, last]) if self.prompts else last
         self.prompt_lengths = torch.cat([self.prompt_lengths, torch.tensor(lengths, device=self.device)])
@@ -150,12 +152,12 @@ class Decoder:
 
     def _make_room(self, wanted: Extent) -> None:
         extent = self.cache.extent
-        wanted = wanted.union(Extent(rows=self.least_rows))
-        if wanted.rounded().union(extent) == extent:
+        union = wanted.rounded(self.multiple).union(extent)
+        if union == extent:
             return
-        union = wanted.union(extent)
-        fits = union.rounded().tokens <= self.max_tokens
-        self.cache.resize(union if fits else wanted.union(self._extent()), len(self.prompts), len(self.samples))
+        if union.tokens > self.max_tokens:  # room that is needed no more, such as a long prompt's, goes
+            union = wanted.union(self._extent()).rounded(self.multiple)
+        self.cache.resize(union, len(self.prompts), len(self.samples))
 
     def _extent(self) -> Extent:
         """The room that prompts and samples under way need, at most, until they end."""
@@ -170,21 +172,21 @@ class Decoder:
         """What follows from who is in which row; host and device learn it once per change."""
         slot_of = {prompt: slot for slot, prompt in enumerate(self.prompts)}
         slots = [slot_of[sample.prompt] for sample in self.samples]
-        padding = max(self.least_rows - len(slots), 0)
-        # A product needs two rows (see dsm.rollout.decode), and each query head that shares a key is one.
-        least = 1 if all(shape.query_heads > shape.heads for shape in self.network.shapes) else 2
-        self.grouping = Grouping.of(slots + [0] * padding, len(self.prompts), least, self.device)
+        padding = -len(slots) % self.multiple
+        shape = self.network.shapes[0]
+        width = group_width(shape.query_heads // shape.heads, max(prompt.alive for prompt in self.prompts), self.device)
+        self.grouping = Grouping.of(slots, len(self.prompts), width, padding, self.device)
         self.draws = self._draws(self.samples)
 
     # ---------------------------------------------------------------- computing
 
     def _step(self) -> None:
         """Every row: its newest token in, the next one out."""
-        rows, longest = len(self.samples), self._longest()
+        longest = self._longest()
         if longest + 1 > self.cache.extent.row_tokens:
             wanted = min(2 * longest, self._extent().row_tokens)
             self._make_room(Extent(row_tokens=wanted))
-        padding = self._zeros(max(self.least_rows - rows, 0))
+        padding = self._zeros(-len(self.samples) % self.multiple)
         tokens = torch.cat([self.tokens, padding])
         # Rows of finished samples run on; they must stay inside the cache and the model's positions.
         lengths = torch.cat([self.lengths, padding]).clamp_(max=self.cache.extent.row_tokens - 1)
@@ -197,14 +199,13 @@ class Decoder:
 
     def _draw(self, samples: Sequence[Sample], hidden: Tensor, draws: Draws) -> Tensor:
         """Draw each sample's next token from the hidden state of its row, and note which are finished by it: (R,)."""
-        if (short := self.least_rows - len(hidden)) > 0:
-            hidden = F.pad(hidden, (0, 0, 0, short))
+        hidden = F.pad(hidden, (0, 0, 0, -len(hidden) % self.multiple))
         logits = self.network.logits(hidden)[: len(samples)]
         drawn = np.array([len(sample.token_ids) for sample in samples], dtype=np.int64)
-        tokens, logprobs = draw(logits, draws, drawn)
-        host = torch.stack([tokens.double(), logprobs.double()]).tolist()  # the step's one wait for the device
-        for sample, token, logprob in zip(samples, *host, strict=True):
-            if not sample.finished and self.on_token(sample, int(token), logprob):
+        tokens, probs = draw(logits, draws, drawn)
+        host = torch.stack([tokens.double(), probs.double()]).tolist()  # the step's one wait for the device
+        for sample, token, prob in zip(samples, *host, strict=True):
+            if not sample.finished and self.on_token(sample, int(token), math.log(prob)):
                 sample.finished = True
                 sample.prompt.alive -= 1
         return tokens
@@ -228,6 +229,6 @@ class Decoder:
         return torch.zeros(count, dtype=torch.int64, device=self.device)
 
 
-def least_rows(device: torch.device) -> int:
-    """Rows that are computed at least, so that a row's bits do not depend on how many there are; CPUs alone allow it."""
+def row_multiple(device: torch.device) -> int:
+    """What numbers of rows are padded to, so that a row's bits do not depend on the others; CPUs alone allow it."""
     return ROWS if device.type == "cpu" else 1

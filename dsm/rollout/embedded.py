@@ -20,7 +20,7 @@ from dsm.ops.varlen import Varlen
 from dsm.rollout.batch import Queue
 from dsm.rollout.cache import Extent, free_memory, token_bytes
 from dsm.rollout.collect import Collector
-from dsm.rollout.decoder import Decoder, least_rows
+from dsm.rollout.decoder import Decoder, row_multiple
 from dsm.rollout.engine import Completion, OnDone, Request, Weights
 from dsm.rollout.llama import FIXED_ROPE, LlamaNetwork, is_llama_like
 from dsm.rollout.network import Network, PackedAttention, TransformersNetwork
@@ -133,7 +133,7 @@ class EmbeddedEngine:
         network, config = self._network, self.config
         each = token_bytes(network.shapes, network.dtype)
         free = free_memory(network.device) // 2 if config.cache_gb is None else int(config.cache_gb * 2**30)
-        rows = least_rows(network.device)
+        rows = row_multiple(network.device)
         rooms = [Extent(1, len(r.input_ids), rows, _length(r, self.positions) - len(r.input_ids)) for r in requests]
         if rooms and (most := max(rooms, key=lambda room: room.rounded().tokens)).rounded().tokens * each > free:
             raise UserError(

@@ -76,9 +76,9 @@ class Draws:
 
 
 def draw(logits: Tensor, draws: Draws, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """(R, V) fp32 logits -> (R,) tokens and their log-probabilities, fp32; `logits` may be overwritten.
+    """(R, V) fp32 logits -> (R,) tokens and their probabilities, fp32; `logits` may be overwritten.
 
-    The log-probability is that under softmax(logits / temperature), before top-p; under softmax(logits) where greedy.
+    The probability is that under softmax(logits / temperature), before top-p; under softmax(logits) where greedy.
     """
     greedy = largest(logits) if draws.greedy is not None else None
     if draws.inverse_temperature is not None:
@@ -91,7 +91,7 @@ def draw(logits: Tensor, draws: Draws, positions: NDArray[np.int64]) -> tuple[Te
     else:
         assert greedy is not None
         tokens = greedy
-    return tokens, probs.gather(1, tokens[:, None]).squeeze(1).log()
+    return tokens, probs.gather(1, tokens[:, None]).squeeze(1)
 
 
 def _draw(probs: Tensor, draws: Draws, positions: NDArray[np.int64], attempt: int = 0) -> Tensor:

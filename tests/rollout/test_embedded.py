@@ -234,5 +234,5 @@ def test_impossible_prompts(make_model, make_engine):
 
 def test_no_room_for_one_sample(make_model, make_engine: Callable[..., EmbeddedEngine]):
     engine = make_engine(make_model(), cache_gb=1e-4)
-    with pytest.raises(UserError, match=r"engine.cache_gb=0.0001: .* a prompt of 60 tokens and an answer of 50 need"):
-        ask(engine, [(5,), (5,) * 60], 50)
+    with pytest.raises(UserError, match=r"engine.cache_gb=0.0001: .* prompt of 70 tokens and an answer of 50 need"):
+        ask(engine, [(5,), (5,) * 70], 50)

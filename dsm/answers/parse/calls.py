@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from dsm.answers.parse.expressions import ExpressionParser
 from dsm.answers.nodes import Call, Const, Interval, Matrix, Node, Num, ParseError, Relation, Seq, Sym, number, replace
+from dsm.answers.parse.expressions import ExpressionParser
 from dsm.answers.parse.vocabulary import ACCENTS
 
 _MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])
-_SYSTEMS = frozenset(["cases", "aligned", "align", "align*", "gathered", "gather", "split", "equation", "equation*", "dcases", "rcases"])
+_SYSTEMS = frozenset(
+    ["cases", "aligned", "align", "align*", "gathered", "gather", "split", "equation", "equation*", "dcases", "rcases"]
+)
 _DELIMITED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
-_CONTAINERS = {"FiniteSet": "set", "Tuple": "tuple", "set": "set", "tuple": "tuple", "list": "bracket", "frozenset": "set", "Set": "set"}
-_RELATIONS = {"Eq": "=", "Equality": "=", "Ne": "!=", "Lt": "<", "Le": "<=", "Gt": ">", "Ge": ">=", "StrictGreaterThan": ">",
-              "GreaterThan": ">=", "StrictLessThan": "<", "LessThan": "<=", "Unequality": "!="}  # fmt: skip
+_CONTAINERS = {
+    "FiniteSet": "set",
+    "Tuple": "tuple",
+    "set": "set",
+    "tuple": "tuple",
+    "list": "bracket",
+    "frozenset": "set",
+    "Set": "set",
+}
+_RELATIONS = {
+    **dict.fromkeys(("Eq", "Equality"), "="),
+    **dict.fromkeys(("Ne", "Unequality"), "!="),
+    **dict.fromkeys(("Lt", "StrictLessThan"), "<"),
+    **dict.fromkeys(("Le", "LessThan"), "<="),
+    **dict.fromkeys(("Gt", "StrictGreaterThan"), ">"),
+    **dict.fromkeys(("Ge", "GreaterThan"), ">="),
+}
 _SETS = {"Union": "union", "Intersection": "intersection", "Complement": "difference"}
-_TRANSPARENT = frozenset(("Symbol", "symbols", "Integer", "Float", "sympify", "S", "simplify", "N", "Dummy", "float", "int", "array"))
+_TRANSPARENT = frozenset(
+    ("Symbol", "symbols", "Integer", "Float", "sympify", "S", "simplify", "N", "Dummy", "float", "int", "array")
+)
 
 
 class CallParser(ExpressionParser):
@@ -56,7 +74,10 @@ class CallParser(ExpressionParser):
             return Call("^", (Const("e"), *args))
         if name in ("root", "^", "/", "mod", "binomial", "perm") and len(args) != 2:
             raise ParseError(f"{name} takes two arguments")
-        if name not in ("gcd", "lcm", "max", "min", "root", "^", "/", "mod", "binomial", "perm", "arg") and len(args) != 1:
+        if (
+            name not in ("gcd", "lcm", "max", "min", "root", "^", "/", "mod", "binomial", "perm", "arg")
+            and len(args) != 1
+        ):
             raise ParseError(f"{name} takes one argument")
         return Call(name, args)
 
@@ -73,7 +94,12 @@ class CallParser(ExpressionParser):
             self.next.kind in ("name", "num", "const")
             or self.at("op", "{")
             or (self.at("cmd", "frac", "sqrt"))
-            or (self.at("op", "/") and self.peek(1).kind in ("num", "const", "name") and not self.peek(1).space and not self.next.space)
+            or (
+                self.at("op", "/")
+                and self.peek(1).kind in ("num", "const", "name")
+                and not self.peek(1).space
+                and not self.next.space
+            )
         ):
             if self.at("name", "U"):
                 break
@@ -140,7 +166,12 @@ class CallParser(ExpressionParser):
                 continue
             else:
                 args.append(self.nested(self.statement))
-            if not self.accept("sep", ",") and not self.at("op", ")") and not self.at("op", "'", '"') and not self.at("rel", "'"):
+            if (
+                not self.accept("sep", ",")
+                and not self.at("op", ")")
+                and not self.at("op", "'", '"')
+                and not self.at("rel", "'")
+            ):
                 raise ParseError("an unclosed call")
         return tuple(args)
 
@@ -233,10 +264,12 @@ class CallParser(ExpressionParser):
             elif self.next.kind == "end":
                 raise ParseError("an unclosed matrix")
             else:
-                row.append(self.nested(self.expression))
+                row.append(self.nested(self.statement))
         rows = [tuple(entries) for entries in [*rows, row] if entries]
         if not rows or len({len(entries) for entries in rows}) > 1:
             raise ParseError("matrix rows of different lengths")
+        if any(isinstance(entry, Relation) for entries in rows for entry in entries):
+            return Seq("list", tuple(entry for entries in rows for entry in entries))
         matrix = Matrix(tuple(rows))
         return Call("det", (matrix,)) if kind == "vmatrix" else matrix
 

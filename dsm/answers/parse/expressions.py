@@ -6,10 +6,6 @@ in front of a numeric fraction makes a mixed number. Nothing is evaluated here.
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
-
-from dsm.answers.parse.lexer import END, Token
 from dsm.answers.nodes import (
     MAX_DEPTH,
     Based,
@@ -19,43 +15,17 @@ from dsm.answers.nodes import (
     Node,
     Num,
     ParseError,
+    Relation,
     Seq,
     Sym,
-    TooLargeError,
     negative,
     number,
 )  # fmt: skip
+from dsm.answers.parse.lexer import END, Token
+from dsm.answers.parse.literals import read_number, read_repeating
 from dsm.answers.parse.vocabulary import ACCENTS, LETTER_CALLS, MAYBE_CALLS
 
 _SET_OPERATORS = {"cup": "union", "cap": "intersection", "setminus": "difference", "bigcup": "union"}
-_REPEATING = re.compile(r"(\d*)\.(\d*)\D+(\d+)\D*")
-
-
-def read_number(text: str) -> Num:
-    """A literal: thousands commas, a decimal point, an exponent. The exponent may not be over 10,000."""
-    mantissa, _, exponent = text.replace(",", "").lower().partition("e")
-    if len(mantissa) > 2_000:
-        raise TooLargeError("a literal of more than 2,000 digits")
-    whole, point, places = mantissa.partition(".")
-    value = Fraction(int(whole + places or "0"), 10 ** len(places))
-    if exponent:
-        if len(exponent) > 5 or abs(int(exponent)) > 10_000:
-            raise TooLargeError("an exponent over 10,000")
-        value *= Fraction(10) ** int(exponent)
-    if not (point and places) and not exponent:
-        return Num(value)
-    return Num(value, digits=max(len((whole + places).lstrip("0")), 1), places=len(places) - int(exponent or 0))
-
-
-def read_repeating(text: str) -> Num:
-    """0.1\\overline{6} and 0.(3), exactly."""
-    match = _REPEATING.fullmatch(text)
-    assert match is not None  # the lexer matched the same form
-    whole, fixed, cycle = match.groups()
-    if len(fixed) + len(cycle) > 200:
-        raise TooLargeError("a repeating decimal of more than 200 digits")
-    head = Fraction(int(whole + fixed or "0"), 10 ** len(fixed))
-    return Num(head + Fraction(int(cycle), (10 ** len(cycle) - 1) * 10 ** len(fixed)))
 
 
 class ExpressionParser:
@@ -125,7 +95,11 @@ class ExpressionParser:
                 sign = "+"
             term = self.signed_term()
             if sign in ("pm", "mp"):
-                terms = [Call(sign, (terms[0] if len(terms) == 1 else Call("+", tuple(terms)), term))] if terms else [Call(sign, (term,))]
+                terms = (
+                    [Call(sign, (terms[0] if len(terms) == 1 else Call("+", tuple(terms)), term))]
+                    if terms
+                    else [Call(sign, (term,))]
+                )
             else:
                 terms.append(term if sign == "+" else negative(term))
         return terms[0] if len(terms) == 1 else Call("+", tuple(terms))
@@ -189,7 +163,12 @@ class ExpressionParser:
             except ParseError:
                 self.position = start
                 return None
-        elif self.peek(1).kind == "num" and self.peek(1).space and self.peek(2).text == "/" and self.peek(3).kind == "num":
+        elif (
+            self.peek(1).kind == "num"
+            and self.peek(1).space
+            and self.peek(2).text == "/"
+            and self.peek(3).kind == "num"
+        ):
             if not (self.peek(1).text.isdigit() and self.peek(3).text.isdigit()):
                 return None
             top, bottom = read_number(self.peek(1).text), read_number(self.peek(3).text)
@@ -210,12 +189,18 @@ class ExpressionParser:
     def starts_factor(self, left: Node) -> bool:
         """Whether a factor follows without a sign."""
         token = self.next
+        if isinstance(left, Relation):
+            return False
         if token.kind in ("name", "const", "func"):
             return not (token.text == "U" and isinstance(left, Seq | Interval))
         if token.kind in ("num", "repeating"):
             return not isinstance(left, Num) and not (token.space and isinstance(left, Call) and left.name == "/")
         if token.kind == "cmd":
-            return token.text in ("frac", "sqrt", "cbrt", "binom", "begin", "lfloor", "lceil", "sum", "prod", "angle", "triangle") or token.text in ACCENTS
+            return (
+                token.text
+                in ("frac", "sqrt", "cbrt", "binom", "begin", "lfloor", "lceil", "sum", "prod", "angle", "triangle")
+                or token.text in ACCENTS
+            )
         if token.kind == "op":
             if token.text == "(" and self.peek(1).text == "mod":
                 return False
@@ -351,10 +336,16 @@ class ExpressionParser:
             return Const(name)
         if name == "C" and self.at("op", "_") and (chosen := self.combination()) is not None:
             return chosen
+        if name in LETTER_CALLS and self.at("op", "{") and self.peek(1).text == "(":
+            return Call("@" + name, (self.group(),))
         primes = ""
         while self.at("rel", "'", "''"):
             primes += self.take().text
-        if self.at("op", "(") and not self.next.space and (name in LETTER_CALLS or primes or (name in MAYBE_CALLS and self.single_argument())):
+        if (
+            self.at("op", "(")
+            and not self.next.space
+            and (name in LETTER_CALLS or primes or (name in MAYBE_CALLS and self.single_argument()))
+        ):
             return Call("@" + name + primes, self.arguments())
         return Sym(name + primes)
 
@@ -406,4 +397,3 @@ class ExpressionParser:
 
     def command(self, name: str) -> Node:
         raise NotImplementedError
-

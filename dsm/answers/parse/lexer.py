@@ -11,14 +11,15 @@ from dsm.answers.parse.vocabulary import (
     CHINESE_NUMBERS,
     CONSTANTS,
     CURRENCIES,
+    ENGLISH,
     FONT_COMMANDS,
     FUNCTIONS,
     GREEK,
     NUMBER_WORDS,
     RELATIONS,
     SCALE_WORDS,
-    SHORT_CALLS,
     SETS,
+    SHORT_CALLS,
     TEXT_COMMANDS,
 )  # fmt: skip
 from dsm.answers.units import is_unit
@@ -51,7 +52,18 @@ _TOKEN = re.compile(
 _PLAIN_NUM = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+(?![a-zA-Z\d.]))?")
 _INLINE = re.compile(r"[\d\s.,;+\-*/=()\[\]^%:<>|!{}\\$]*")
 _CONJUNCTION = re.compile(r"\s*[,;]?\s*(?:and|or|或者|或|和|以及|及|与|且|并且)\s*[,;]?\s*")
-_SEPARATORS = {"and": "and", "or": "or", "或": "or", "或者": "or", "和": "and", "以及": "and", "及": "and", "与": "and", "且": "and", "并且": "and"}
+_SEPARATORS = {
+    "and": "and",
+    "or": "or",
+    "或": "or",
+    "或者": "or",
+    "和": "and",
+    "以及": "and",
+    "及": "and",
+    "与": "and",
+    "且": "and",
+    "并且": "and",
+}
 _COMPOUND = re.compile(
     r"arc(?:sin|cos|tan|cot|sec|csc)|(?:sin|cos|tan|cot|sec|csc)h?|sqrt|log|ln|exp|pi|theta|alpha|beta|gamma"
 )
@@ -224,8 +236,16 @@ class _Lexer:
             self.add("func", FUNCTIONS[content])
         elif len(content) == 1 and content.isalpha() and content.isascii():
             unit = command in TEXT_COMMANDS and self.after_value() and self.space
-            self.add("word" if unit or (command == "mathrm" and self.after_value() and content not in "ei") else "name", content)
-        elif _INLINE.fullmatch(content) or "\\" in content or (command in FONT_COMMANDS and not is_unit(content)) or re.search(r"\d|^\(?[A-Z]\)?$|\b(?:and|or)\b", content):
+            self.add(
+                "word" if unit or (command == "mathrm" and self.after_value() and content not in "ei") else "name",
+                content,
+            )
+        elif (
+            _INLINE.fullmatch(content)
+            or "\\" in content
+            or (command in FONT_COMMANDS and not is_unit(content))
+            or re.search(r"\d|^\(?[A-Z]\)?$|\b(?:and|or)\b", content)
+        ):
             self.lex(*inside)
         else:
             self.words(content)
@@ -250,13 +270,31 @@ class _Lexer:
         hyphenated = re.compile(r"-[a-z]+").match(self.text, position)
         if hyphenated and (run + hyphenated[0]).lower() in NUMBER_WORDS:
             run, position = run + hyphenated[0], hyphenated.end()
-        if glued := _GLUED.match(run) if self.tokens and not self.space and self.tokens[-1].kind in ("num", "op") else None:
+        if (
+            glued := _GLUED.match(run)
+            if self.tokens and not self.space and self.tokens[-1].kind in ("num", "op")
+            else None
+        ):
             self.add("sep", glued[0])
             return position - len(run) + len(glued[0])
         low = run.lower()
-        if low in _SEPARATORS:
+        if low in _SEPARATORS and not (run in ("And", "Or") and following == "("):
             self.add("sep", _SEPARATORS[low])
-        elif run in BARE_COMMANDS and (following in ("{", "", " ", "1") or run in ("times", "cdot", "infty", "cup", "leq", "geq")):
+        elif low == "is" and self.space and self.tokens:
+            self.add("rel", "=")
+        elif (
+            low == "to"
+            and self.space
+            and self.tokens
+            and self.tokens[-1].kind == "num"
+            and re.match(r"\s+\d", self.text[position:])
+        ):
+            self.add("op", ":")
+        elif low in ENGLISH and (self.space or not self.tokens) and following in (" ", "", ".", ","):
+            self.add("word", low)
+        elif run in BARE_COMMANDS and (
+            following in ("{", "", " ", "1") or run in ("times", "cdot", "infty", "cup", "leq", "geq")
+        ):
             return self.bare_command(run, position)
         elif low in NUMBER_WORDS:
             self.add("num", str(NUMBER_WORDS[low]))
@@ -264,9 +302,18 @@ class _Lexer:
             self.add("word", low)
         elif run in CURRENCIES and not self.after_value():
             self.add("cur", CURRENCIES[run])
-        elif run == "in" and self.tokens and self.tokens[-1].kind == "name" and re.match(r"\s*[(\[{\\]", self.text[position:]):
+        elif (
+            run == "in"
+            and self.tokens
+            and self.tokens[-1].kind == "name"
+            and re.match(r"\s*[(\[{\\]", self.text[position:])
+        ):
             self.add("rel", "in")
-        elif run in FUNCTIONS and (len(run) > 2 or run in ("ln", "lg", "tg") or following == "(") and (run != "min" or following == "("):
+        elif (
+            run in FUNCTIONS
+            and (len(run) > 2 or run in ("ln", "lg", "tg") or following == "(")
+            and (run != "min" or following == "(")
+        ):
             self.add("func", FUNCTIONS[run])
         elif run in CONSTANTS:
             self.add("const", CONSTANTS[run])
@@ -274,7 +321,12 @@ class _Lexer:
             self.add("name", run)
         elif len(run) == 1:
             return self.letter(run, position)
-        elif is_unit(run) and self.after_value() and (self.space or self.tokens[-1].kind == "num") and following not in ("(", "_"):
+        elif (
+            is_unit(run)
+            and self.after_value()
+            and (self.space or self.tokens[-1].kind == "num")
+            and following not in ("(", "_")
+        ):
             self.add("word", run)
         elif following == "(" and (len(run) > 2 or run in SHORT_CALLS):
             self.add("func", "@" + run)
@@ -312,7 +364,11 @@ class _Lexer:
                 loose += 1
             start = found.end() if found else start + 1
         compound = loose < len(run) and loose <= 3
-        product = len(run) <= 3 or (set(run) <= _VARIABLES and not set(run) & set("aeiou") and len(run) <= 6) or (run.isupper() and len(run) <= 5)
+        product = (
+            len(run) <= 3
+            or (set(run) <= _VARIABLES and not set(run) & set("aeiou") and len(run) <= 6)
+            or (run.isupper() and len(run) <= 5)
+        )
         if not compound and not product:
             self.add("word", run)
             return

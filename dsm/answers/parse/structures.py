@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dsm.answers.parse.calls import CallParser
-from dsm.answers.parse.lexer import Token
 from dsm.answers.nodes import (
     Call,
     Clock,
@@ -18,6 +16,8 @@ from dsm.answers.nodes import (
     Sym,
     number,
 )
+from dsm.answers.parse.calls import CallParser
+from dsm.answers.parse.lexer import Token
 from dsm.answers.parse.vocabulary import CURRENCIES, FILLERS, SCALE_WORDS
 
 _INFIX = {"over": "/", "choose": "binomial"}
@@ -38,12 +38,13 @@ class Parser(CallParser):
         items: list[Node] = []
         separators: list[str] = []
         while True:
-            while self.next.kind == "sep" or (self.at("cmd", "\\") and items):
-                separators.append(self.take().text)
+            while self.next.kind == "sep" or (items and (self.at("cmd", "\\") or self.at("op", "&", "|"))):
+                token = self.take()
+                separators.append({"&": "and", "|": "or"}.get(token.text, token.text))
             if self.next.kind == "end":
                 break
             items.append(self.statement())
-            if self.next.kind not in ("sep", "end") and not self.at("cmd", "\\"):
+            if self.next.kind not in ("sep", "end") and not self.at("cmd", "\\") and not self.joined(items[-1]):
                 raise ParseError(f"{self.next.text} between values")
         if not items:
             raise ParseError("nothing in it")
@@ -57,6 +58,10 @@ class Parser(CallParser):
             return self.regrouped(items, separators)
         return Seq("list", tuple(items))
 
+    def joined(self, last: Node) -> bool:
+        """(x > 1) & (x < 3), as Python and SymPy write it."""
+        return self.at("op", "&", "|") and (_is_inequality(last) or _is_real_set(last))
+
     @staticmethod
     def regrouped(items: list[Node], separators: list[str]) -> Node:
         """p = 5, q = 2; p = 7, q = 2: what commas join are tuples, if semicolons or words keep equations apart."""
@@ -69,7 +74,9 @@ class Parser(CallParser):
                 groups[-1].append(item)
             else:
                 groups.append([item])
-        if len({len(group) for group in groups}) > 1 or not (";" in separators or all(isinstance(item, Relation) for item in items)):
+        if len({len(group) for group in groups}) > 1 or not (
+            ";" in separators or all(isinstance(item, Relation) for item in items)
+        ):
             return flat
         return Seq("list", tuple(Seq("tuple", tuple(group)) for group in groups))
 
@@ -152,7 +159,11 @@ class Parser(CallParser):
                 if not isinstance(exponent, Num) or exponent.value.denominator != 1:
                     raise ParseError("a unit with such an exponent")
                 parts.append(f"^{exponent.value}")
-            elif parts and (self.at("op", "/", "*", ".") or self.at("cmd", "cdot")) and self.peek(1).kind in ("word", "name"):
+            elif (
+                parts
+                and (self.at("op", "/", "*", ".") or self.at("cmd", "cdot"))
+                and self.peek(1).kind in ("word", "name")
+            ):
                 parts.append({"cdot": "*", ".": ""}.get(self.take().text, "/"))
             elif parts and self.at("op", ".", "-", "'", ")", "(") and not self.bars and start != self.position:
                 if self.next.text == ")" and "(" not in parts:
@@ -325,4 +336,3 @@ def _is_inequality(node: Node) -> bool:
 
 def _is_real_set(node: Node) -> bool:
     return isinstance(node, Interval) or (isinstance(node, Call) and node.name in ("union", "intersection"))
-

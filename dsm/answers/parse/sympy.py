@@ -25,17 +25,44 @@ from dsm.answers.nodes import (
     Sym,
     symbols,
     walk,
-)  # fmt: skip
+)
 
 MAX_NODES = 400
-_SAME_NAME = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "acot", "asec", "acsc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "asinh", "acosh", "atanh", "acoth", "asech", "acsch", "sqrt", "root", "cbrt", "floor", "factorial", "factorial2", "binomial", "gcd", "lcm", "gamma", "sign", "re", "im", "arg"]
+_TRIG = tuple(
+    f"{a}{name}{h}" for name in ("sin", "cos", "tan", "cot", "sec", "csc") for a in ("", "a") for h in ("", "h")
 )
-_RENAMED = {"abs": "Abs", "ceil": "ceiling", "ln": "log", "log": "log", "conj": "conjugate", "max": "Max", "min": "Min", "mod": "Mod"}
+_OTHER = (
+    "sqrt",
+    "root",
+    "cbrt",
+    "floor",
+    "factorial",
+    "factorial2",
+    "binomial",
+    "gcd",
+    "lcm",
+    "gamma",
+    "sign",
+    "re",
+    "im",
+    "arg",
+)
+_SAME_NAME = frozenset((*_TRIG, *_OTHER))
+_RENAMED = {
+    "abs": "Abs",
+    "ceil": "ceiling",
+    "ln": "log",
+    "log": "log",
+    "conj": "conjugate",
+    "max": "Max",
+    "min": "Min",
+    "mod": "Mod",
+}
 _RELATIONS = {"=": "Eq", "<": "Lt", "<=": "Le", ">": "Gt", ">=": "Ge", "!=": "Ne", "~": "Eq"}
 _CONSTANTS = {"pi": "pi", "e": "E", "i": "I", "oo": "oo"}
-_SETS = {"reals": "Reals", "integers": "Integers", "naturals": "Naturals", "rationals": "Rationals", "complexes": "Complexes",
-         "empty": "EmptySet"}  # fmt: skip
+_SETS = {name.lower(): name for name in ("Reals", "Integers", "Naturals", "Rationals", "Complexes")} | {
+    "empty": "EmptySet"
+}
 
 
 def to_sympy(tree: Node, symbol: Callable[[str], Any] | None = None) -> Any:
@@ -101,7 +128,7 @@ class _Builder:
         sympy = self.sympy
         if name in ("union", "intersection", "difference"):
             kind = {"union": sympy.Union, "intersection": sympy.Intersection, "difference": sympy.Complement}[name]
-            return kind(*map(self.build, args))
+            return kind(*map(self.real_set, args))
         built = [self.build(arg) for arg in args]
         match name:
             case "+":
@@ -127,6 +154,15 @@ class _Builder:
         if name.startswith("@"):
             return sympy.Function(name[1:])(*built)
         raise ParseError(f"no SymPy object for {name}")
+
+    def real_set(self, node: Node) -> Any:
+        """A part of a union: (0, 1) there is an interval, a bare number a point."""
+        match node:
+            case Seq("tuple", (low, high)):
+                return self.build(Interval(low, high, (False, False)))
+            case Num() | Sym():
+                return self.sympy.FiniteSet(self.build(node))
+        return self.build(node)
 
     def power(self, base: Any, exponent: Any) -> Any:
         """A power, where SymPy cannot be led to expand something huge."""

@@ -1,7 +1,7 @@
 """What runs in the sandbox around a model's program: standard library only, sent along as text.
 
-Each module here is executed in a namespace of its own, builtins included: a program that calls a variable `list` does no
-harm, nor one that replaces `builtins.list`, and no name of ours is left among the program's.
+Each module here is executed in a namespace of its own, builtins included: a program that calls a variable `list` does
+no harm, nor one that replaces `builtins.list`, and no name of ours is left among the program's.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import sys
 import traceback
 from typing import Any
 
-_FILE = "<program>"
+_EARLIER, _LAST = "<earlier>", "<program>"
 
 
 class _WithoutPrints(ast.NodeTransformer):
@@ -43,16 +43,16 @@ def replay(namespace: dict[str, Any], earlier: list[str], last: str) -> None:
         sys.stdout = sys.stderr = _Silence()
         try:
             tree = ast.fix_missing_locations(_WithoutPrints().visit(ast.parse(block)))
-            exec(compile(tree, _FILE, "exec", dont_inherit=True), namespace)
+            exec(compile(tree, _EARLIER, "exec", dont_inherit=True), namespace)
         except MemoryError:
             raise
         except BaseException:  # the model has seen this error; what was done before it stays done
             pass
         finally:
             sys.stdout, sys.stderr = out, err
-    linecache.cache[_FILE] = (len(last), None, last.splitlines(keepends=True), _FILE)
+    linecache.cache[_LAST] = (len(last), None, last.splitlines(keepends=True), _LAST)
     try:
-        exec(compile(last, _FILE, "exec", dont_inherit=True), namespace)
+        exec(compile(last, _LAST, "exec", dont_inherit=True), namespace)
     except (MemoryError, SystemExit):
         raise
     except BaseException as error:

@@ -147,9 +147,13 @@ def _sympy(value: Any) -> str | None:
     if isinstance(value, sympy.Expr) and value.has(sympy.Float):
         if value.is_number:
             return _complex(complex(value))
-        value = value.xreplace({part: sympy.Float(_clean(part), _DIGITS) for part in value.atoms(sympy.Float)})
+        value = value.xreplace({part: _cleaned(part) for part in value.atoms(sympy.Float)})
     return str(sympy.latex(value)).strip() or None
 
 
-def _clean(value: Any) -> str:
-    return _float(float(value)) or "0"
+def _cleaned(value: Any) -> Any:
+    """A SymPy float as the number that `_float` writes."""
+    import sympy
+
+    text = _float(float(value)) or "0"
+    return sympy.Float(text, _DIGITS) if "." in text or "e" in text else sympy.Integer(text)
