@@ -35,8 +35,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_setting_and_module_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    settings = {f"dsm/{file.relative_to(ROOT)}" for file in (ROOT / "conf").rglob("*.yaml")}
-    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "dsm").rglob("*.py")}
+    settings = {f"dsm/{file.relative_to(ROOT)}" for file in (ROOT / "conf").rglob("*") if file.is_file()}
+    files = (file for file in (ROOT / "dsm").rglob("*") if file.is_file() and file.suffix != ".pyc")
+    modules = {str(file.relative_to(ROOT)) for file in files}
     assert names == settings | modules
     assert len(settings) > 20
 

@@ -189,6 +189,16 @@ def _same_pieces(gold: Node, answer: Node) -> bool:
         return False
 
 
+def _named_set(node: Node) -> str | None:
+    """R for the real numbers, written with any letter shape."""
+    match node:
+        case Const(name) if name in _NAMED_SETS:
+            return name
+        case Sym("R" | "Z" | "N" | "Q" | "C" as letter):
+            return {"R": "reals", "Z": "integers", "N": "naturals", "Q": "rationals", "C": "complexes"}[letter]
+    return None
+
+
 def _same_sets(gold: Node, answer: Node, rules: GraderConfig) -> str | None:
     def equal(first: Node, second: Node) -> bool:
         return same(first, second, rules) is not None
@@ -196,7 +206,7 @@ def _same_sets(gold: Node, answer: Node, rules: GraderConfig) -> str | None:
     if isinstance(gold, Interval) and isinstance(answer, Interval):
         closed = gold.closed == answer.closed or _same_pieces(gold, answer)
         return "interval" if closed and equal(gold.low, answer.low) and equal(gold.high, answer.high) else None
-    if _same_pieces(gold, answer):
+    if _same_pieces(gold, answer) or _named_set(gold) == _named_set(answer) is not None:
         return "interval"
     parts = [_parts(node) for node in (gold, answer)]
     if (

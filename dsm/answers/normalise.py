@@ -31,7 +31,7 @@ _COSMETIC = re.compile(
     r"|allowbreak|protect|ensuremath)(?![a-zA-Z])"
     r"|\\[hv]space\*?\{[^{}]*\}|\\[vh]?phantom\{[^{}]*\}|\\(?:label|tag)\*?\{[^{}]*\}"
 )
-_DELIMITER_DOT = re.compile(r"\\(?:left|right)\s*\.")
+_DELIMITER_DOT = re.compile(r"\\(?:left|right)\s*(?:\.|$)")
 _QUAD = re.compile(r"\\q?quad(?=[a-zA-Z]?)")
 _ROW_SKIP = re.compile(r"\\\\\*?\s*\[[^\]]*(?:pt|em|ex|mm)\]")
 _THOUSANDS = re.compile(

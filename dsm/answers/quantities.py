@@ -92,15 +92,14 @@ def _powers(unit: str) -> set[str]:
 
 def with_letter_unit(node: Node) -> Quantity | None:
     """5m and 5m^2 as metres, if the expression is a number times the symbol of a unit."""
-    if not (isinstance(node, Call) and node.name == "*" and len(node.args) == 2):
-        return None
-    value, unit = node.args
-    exponent = ""
-    if isinstance(unit, Call) and unit.name == "^" and isinstance(unit.args[1], Num):
-        unit, exponent = unit.args[0], f"^{unit.args[1].value}"
-    if isinstance(unit, Sym) and is_letter_unit(unit.name) and not symbols(value):
-        return Quantity(value, unit.name + exponent)
-    return None
+    match node:
+        case Call("*", (value, Sym(letter))):
+            unit = letter
+        case Call("*", (value, Call("^", (Sym(letter), Num(exponent, _, _, _))))):
+            unit = f"{letter}^{exponent}"
+        case _:
+            return None
+    return Quantity(value, unit) if is_letter_unit(letter) and not symbols(value) else None
 
 
 # ---------------------------------------------------------------- times of day

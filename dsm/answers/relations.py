@@ -88,6 +88,8 @@ def is_name(node: Node) -> bool:
             return is_name(inner)
         case Call("^", (Call("sin" | "cos" | "tan", (inner,)), Num())):
             return is_name(inner)
+        case Call("*", (Sym("d" | "m"), Sym())):
+            return True  # dy, m∠A
         case Call("*", _):
             return _letters(node)
         case Call(name, args):

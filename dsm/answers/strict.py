@@ -24,7 +24,7 @@ from dsm.answers.quantities import with_letter_unit
 from dsm.answers.units import parse_unit
 from dsm.answers.unwrap import from_sentence, unwrap
 from dsm.answers.verdict import Verdict, correct, ungradable, wrong
-from dsm.answers.words import same_choice, same_words
+from dsm.answers.words import as_tree, same_choice, same_words
 from dsm.config.answers import GraderConfig
 
 _LITERAL = re.compile(r"\+?(-?)(?:(\d{1,40})(?:\.(\d{0,40}))?|\.(\d{1,40}))")
@@ -112,6 +112,8 @@ def _grade_trees(gold: str, answer: str, rules: GraderConfig) -> Verdict:
 
 
 def _read(text: str) -> tuple[Node | None, ParseError | None]:
+    if (meaning := as_tree(text)) is not None:
+        return meaning, None
     try:
         return parse_normalised(text), None
     except ParseError as error:

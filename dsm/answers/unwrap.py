@@ -106,6 +106,8 @@ def _without_closing(text: str) -> str:
     while end and (text[end - 1] in _CLOSING or (text[end - 1] in ":!" and text[end - 2 : end - 1] == "\\")):
         end -= 1
         end -= text[end - 1 : end] == "\\" and text[end] != "."
+    while text[:end].endswith("\\\\"):
+        end -= 2
     if text[end - 1 : end] == "!" and text[max(end - 4, 0) : end - 1].isalpha() and end > 3:
         end -= 1  # an exclamation; 5! and n! are factorials
     return text[:end]

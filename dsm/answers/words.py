@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from dsm.answers.nodes import Call, Const, Node
+
 _INVISIBLE = re.compile(
     r"\\(?:text|mathrm|textbf|textit|mbox|mathbf|textnormal|textrm|operatorname|mathit|mathsf)(?![a-zA-Z])|[{}$\\\"'`*]"
 )
@@ -16,6 +18,15 @@ _MEANINGS = {
     "undefined": ("does not exist", "doesn t exist", "do not exist", "not defined", "dne"),
 }
 _MEANING = {phrase: meaning for meaning, phrases in _MEANINGS.items() for phrase in phrases}
+_TREES: dict[str, Node] = {
+    **dict.fromkeys(
+        ("all real numbers", "all reals", "real numbers", "any real number", "set of all real numbers"), Const("reals")
+    ),
+    **dict.fromkeys(("all integers", "any integer"), Const("integers")),
+    **dict.fromkeys(("no solution", "empty set"), Const("empty")),
+    **dict.fromkeys(("infinity", "positive infinity"), Const("oo")),
+    "negative infinity": Call("neg", (Const("oo"),)),
+}
 _LETTER = re.compile(r"(?:\\text(?:bf|rm)?\s*\{)?\s*(?:\(\s*([A-Ja-j])\s*\)|([A-J]))\s*\}?")
 _MARKED = re.compile(
     r"(?:\\text(?:bf|rm)?\s*\{\s*)?(?:\(\s*([A-J])\s*\)|([A-J])\s*[.):]|(?:[Oo]ption|[Cc]hoice|选项)\s*\(?([A-J])\)?)\s*\}?(?:\s*[.:]?\s+(.*))?",
@@ -29,6 +40,11 @@ def plain_words(text: str) -> str:
     words = _WORDS.findall(_INVISIBLE.sub(" ", text).lower())
     plain = " ".join(word for word in words if word not in _IGNORED)
     return _MEANING.get(plain, plain)
+
+
+def as_tree(text: str) -> Node | None:
+    """What a phrase means in mathematics: all real numbers, no solution, infinity. None for any other text."""
+    return _TREES.get(plain_words(text)) if len(text) < 60 else None
 
 
 def same_words(gold: str, answer: str) -> bool:

@@ -171,6 +171,13 @@ class LikelihoodConfig(Schema):
     )
 
 
+class OfficialConfig(Schema):
+    """How the official evaluation code finds answers: read in the place of `extractor` with grader=paper."""
+
+    few_shot: str | None = Field(default=None, description="an extractor; null = the benchmark's own")
+    zero_shot: str | None = Field(default=None, description="an extractor; null = the benchmark's own")
+
+
 class BenchmarkConfig(Schema):
     """One benchmark. What is not given suits a JSONL with the columns question and answer."""
 
@@ -183,6 +190,7 @@ class BenchmarkConfig(Schema):
     )
     few_shot: FewShotConfig = Field(default_factory=FewShotConfig)
     zero_shot: ZeroShotConfig = Field(default_factory=ZeroShotConfig)
+    official: OfficialConfig = Field(default_factory=OfficialConfig)
     likelihood: LikelihoodConfig = Field(default_factory=LikelihoodConfig)
     max_new_tokens: Count = Field(default=1024, description="tokens of an answer (paper: 1,024)")
     grader: dict[str, Any] = Field(

@@ -79,7 +79,7 @@ class Bench:
             UserError: the data cannot be read, golds do not equal themselves, or prompts do not fit the model.
         """
         config = self.config.benchmarks[name]
-        if (extractor := config.protocol(self.prompting).extractor) not in EXTRACTORS:
+        if (extractor := self._extractor(name)) not in EXTRACTORS:
             key = f"benchmarks.{name}.{self.prompting}.extractor={extractor}"
             raise UserError(f"{key}: must be one of {', '.join(EXTRACTORS)}{closest(extractor, EXTRACTORS)}")
         items, rejected = load_items(name, config, root=self.config.data_root, limit=self.config.limit)
@@ -114,6 +114,11 @@ class Bench:
         ]
         return [item for item in items if item.id not in bad]
 
+    def _extractor(self, name: str) -> str:
+        config = self.config.benchmarks[name]
+        official = getattr(config.official, self.prompting) if self.config.grader.name == "paper" else None
+        return official or config.protocol(self.prompting).extractor
+
     def _protocol(self, name: str, items: Sequence[Item], prompter: Prompter) -> dict[str, Any]:
         config, sampling = self.config.benchmarks[name], self.config.sampling
         asked = config.protocol(self.prompting)
@@ -126,7 +131,7 @@ class Bench:
             "kind": config.kind,
             "tool": asked.tool,
             "stop": list(asked.stop),
-            "extractor": asked.extractor,
+            "extractor": self._extractor(name),
             "grader": self.grader(name).model_dump(exclude={"workers"}),
             "max_new_tokens": sampling.max_new_tokens or config.max_new_tokens,
             "n": sampling.n,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from dsm.rollout.batch import Sample
 from dsm.rollout.engine import Completion, FinishReason, OnDone, Request
 from dsm.rollout.stops import Detokenizer
@@ -52,4 +54,5 @@ class Collector:
         row[sample.index] = Completion(tuple(sample.token_ids), tuple(sample.logprobs), text, reason, stop)
         self.missing[sample.request] -= 1
         if not self.missing[sample.request] and self.on_done is not None:
-            self.on_done(sample.request, [completion for completion in row if completion is not None])
+            with torch.inference_mode(False):  # a caller's tensors are its own
+                self.on_done(sample.request, [completion for completion in row if completion is not None])

@@ -74,8 +74,8 @@ class Grouping:
         slot_of_row = torch.tensor([*slots, *[0] * padding], device=device)
         if row_of_entry == list(range(len(entry_of_row))):
             return cls(width, tuple(buckets), None, None, slot_of_row)
-        entry, row = torch.tensor(entry_of_row, device=device), torch.tensor(row_of_entry, device=device)
-        return cls(width, tuple(buckets), entry, row, slot_of_row)
+        to_entry, to_row = (torch.tensor(index, device=device) for index in (entry_of_row, row_of_entry))
+        return cls(width, tuple(buckets), to_entry, to_row, slot_of_row)
 
 
 def _runs(slots: Sequence[int], gap: int) -> list[tuple[int, int]]:
@@ -204,7 +204,8 @@ class DecodeAttention:
 
 
 def _penalty(outside: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(outside.shape, dtype=dtype, device=outside.device).masked_fill_(outside, MASKED)
+    penalty = max(MASKED, torch.finfo(dtype).min / 2)
+    return torch.zeros(outside.shape, dtype=dtype, device=outside.device).masked_fill_(outside, penalty)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> tuple[Tensor, Tensor]:

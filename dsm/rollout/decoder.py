@@ -205,6 +205,8 @@ class Decoder:
         tokens, probs = draw(logits, draws, drawn)
         host = torch.stack([tokens.double(), probs.double()]).tolist()  # the step's one wait for the device
         for sample, token, prob in zip(samples, *host, strict=True):
+            if not prob > 0:
+                raise RuntimeError("the model's logits are not finite: its weights are damaged or have diverged")
             if not sample.finished and self.on_token(sample, int(token), math.log(prob)):
                 sample.finished = True
                 sample.prompt.alive -= 1

@@ -43,7 +43,7 @@ class Sampling:
             raise ValueError(f"top_p={self.top_p}: above 0 and at most 1")
         if self.n < 1:
             raise ValueError(f"n={self.n}: at least 1")
-        if isinstance(self.stop, str) or not all(isinstance(stop, str) and stop for stop in self.stop):
+        if not isinstance(self.stop, tuple) or not all(isinstance(stop, str) and stop for stop in self.stop):
             raise ValueError(f"stop={self.stop!r}: a tuple of strings, none of them empty")
         if not -(2**63) <= self.seed < 2**64:
             raise ValueError(f"seed={self.seed}: must fit 64 bits")

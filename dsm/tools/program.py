@@ -60,7 +60,7 @@ def extract_program(text: str) -> str | None:
 
 
 def _fence_opened_before(text: str) -> bool:
-    """Whether the prompt ended with an opening fence: the text starts with code, and its first fence is a closing one."""
+    """Whether the prompt ended with an opening fence: the text starts with code, and its first fence closes it."""
     lines = text.split("\n")
     first = next((line for line in lines if line.strip()), "")
     fence = next((line.strip() for line in lines if line.strip().startswith("```")), None)

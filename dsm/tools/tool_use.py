@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from dsm.config.tools import ToolConfig
 from dsm.rollout.engine import Completion, Request, RolloutEngine
 from dsm.sandbox import Execution, Program, Sandbox, Status
-from dsm.tools.blocks import find_blocks
+from dsm.tools.blocks import Block, find_blocks
 from dsm.tools.inside import calling
 from dsm.tools.transcript import OUTPUT_MARKER, decode, encode, output_block, shown_output
 
@@ -52,11 +52,11 @@ class Trajectory:
             as in `Completion`, and the tokens of the output blocks.
         action_mask: for each token whether the model chose it (N,); what is False is read, never trained on.
         logprobs: log-probability in nats that the engine gave for each of the model's tokens (N,); 0 for the others.
-        text: the transcript, cut before the stop string if one of the request's own ended it.
+        text: the transcript, cut before the string that stopped it for "stop" and "no_program".
         finish_reason: "eos"; "stop": a stop string of the request's; "length": no room for another token, in
             `max_new_tokens` (the model's tokens of all turns) or in the context (all tokens, the prompt's too);
             "rounds": the last allowed turn ended with a program, whose output ends the transcript; "no_program": the
-            model asked for output without having written a program.
+            model wrote ```output without having written a program.
         calls: the programs that ran, in order.
     """
 
@@ -206,44 +206,43 @@ class ToolUse:
     def _read_turn(self, run: _Run, completion: Completion, request: Request) -> None:
         """Take over what the model wrote; start its program or end the trajectory."""
         run.generations += 1
-        ours = completion.finish_reason == "stop" and completion.stop not in request.sampling.stop
-        text = completion.text
-        if not ours:
+        if completion.finish_reason != "stop" or completion.stop in request.sampling.stop:
             run.add_tokens(completion.token_ids, completion.logprobs)
+            run.text += completion.text
             run.finish_reason = completion.finish_reason
-        elif completion.stop == OUTPUT_MARKER:
-            kept = self._tokens_within(completion.token_ids, text)
-            run.add_tokens(completion.token_ids[:kept], completion.logprobs[:kept])
-            written = decode(completion.token_ids[:kept], self.tokenizer)
-            text, run.leftover = written, text[len(written) :]
-        else:
+            return
+        asked = completion.stop == OUTPUT_MARKER
+        text = completion.text if asked else completion.text + _FENCE_END
+        blocks = find_blocks(run.turn + text)
+        if asked and not any(block.is_python for block in blocks):
             run.add_tokens(completion.token_ids, completion.logprobs)
-            whole, least = decode(completion.token_ids, self.tokenizer), f"{text}{completion.stop}"
-            text = whole if whole.startswith(least) else least  # a token may reach beyond the fence
-        run.text += text
-        run.turn += text
-        if ours:
-            self._start_program(run, asked=completion.stop == OUTPUT_MARKER)
+            run.text += text
+            run.finish_reason = "no_program"
+            return
+        kept = self._tokens_within(completion.token_ids, text)
+        written = decode(completion.token_ids[:kept], self.tokenizer)
+        run.add_tokens(completion.token_ids[:kept], completion.logprobs[:kept])
+        run.text += written
+        run.turn += written
+        if asked or (blocks and blocks[-1].is_python and blocks[-1].closed):
+            run.leftover = text[len(written) :]
+            self._start_program(run, blocks)
+        else:
+            run.false_alarms += 1  # a fence of some other kind: the model goes on from there
 
     def _tokens_within(self, token_ids: Sequence[int], text: str) -> int:
-        """How many of the first tokens lie within `text`, the beginning of what they spell."""
-        count = len(token_ids)
-        while count and not text.startswith(decode(token_ids[:count], self.tokenizer)):
-            count -= 1
-        return count
+        """How many of the first tokens spell no more than `text`, with which they begin, and blanks behind it."""
+        for count in range(len(token_ids), 0, -1):
+            written = decode(token_ids[:count], self.tokenizer)
+            if text.startswith(written) or (written.startswith(text) and not written[len(text) :].strip()):
+                return count
+        return 0
 
     # ------------------------------------------------------------ turns of the programs
 
-    def _start_program(self, run: _Run, *, asked: bool) -> None:
-        """Run the turn's last program: it was `asked` for, or its fence was just closed."""
-        blocks = find_blocks(run.turn + run.leftover)
+    def _start_program(self, run: _Run, blocks: Sequence[Block]) -> None:
+        """Run the turn's last program after all those before it."""
         programs = [block.code for block in blocks if block.is_python]
-        if not asked and not (blocks[-1:] and blocks[-1].is_python and blocks[-1].closed):
-            run.false_alarms += 1  # a fence of some other kind: the model goes on from there
-            return
-        if not programs:
-            run.finish_reason = "no_program"
-            return
         run.fence_open = not blocks[-1].closed
         run.pending_blocks = programs
         earlier, last = [*run.blocks, *programs[:-1]], programs[-1]

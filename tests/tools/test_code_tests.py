@@ -12,7 +12,10 @@ from dsm.sandbox import Program, Sandbox
 from dsm.tools.code_tests import CodeTask, assemble, run_tests
 
 CONFIG = ToolConfig(timeout_s=5.0)
-PROMPT = 'import math\nfrom typing import List\n\n\ndef helper(x):\n    return x\n\n\ndef area(r: float) -> float:\n    """Area."""\n'
+PROMPT = (
+    "import math\nfrom typing import List\n\n\ndef helper(x):\n    return x\n\n\n"
+    'def area(r: float) -> float:\n    """Area."""\n'
+)
 BODY = "    return helper(math.pi) * r * r\n"
 HEAD = PROMPT[: PROMPT.index("def area")]
 FUNCTION = "def area(r):\n    return helper(math.pi) * r * r\n"
@@ -68,7 +71,10 @@ def reasons(sandbox: Sandbox, tests: str, *programs: str, entry_point: str | Non
     ]
 
 
-TESTS = "import math\nassert double(2) == 4\nassert math.isclose(double(0.5), 1.0)\nassert all(double(n) == 2 * n for n in range(9))"
+TESTS = (
+    "import math\nassert double(2) == 4\nassert math.isclose(double(0.5), 1.0)\n"
+    "assert all(double(n) == 2 * n for n in range(9))"
+)
 DOUBLE = "def double(x):\n    return 2 * x"
 
 
@@ -140,7 +146,8 @@ FORGERIES = {
     "builtins.isinstance = lambda *_: True\ndef double(x):\n    return {2: 4, 0.5: 1.0}.get(x)",
     "patched while it runs": "import builtins\ndef double(x):\n    builtins.all = lambda _: True\n"
     "    import math\n    math.isclose = lambda *_: True\n    return {2: 4}.get(x)",
-    "shadowed builtins": "all = lambda _: True\nrange = lambda n: []\ndef double(x):\n    return {2: 4, 0.5: 1.0}.get(x)",
+    "shadowed builtins": "all = lambda _: True\nrange = lambda n: []\n"
+    "def double(x):\n    return {2: 4, 0.5: 1.0}.get(x)",
     "patched module": "import math\nmath.isclose = lambda *_: True\ndef double(x):\n    return {0.5: 0}.get(x, 2 * x)",
     "another module": "import sys, types\nfake = types.ModuleType('math')\nfake.isclose = lambda *_: True\n"
     "sys.modules['math'] = fake\ndef double(x):\n    return {0.5: 0}.get(x, 2 * x)",
@@ -148,8 +155,10 @@ FORGERIES = {
     "the main module": "import __main__\ndef double(x):\n    vars(__main__).clear()\n    return 0",
     "the line cache": "import linecache, re\nfound = re.findall('[0-9a-f]{32}', str(linecache.cache))\n"
     "def double(x):\n    return found[0]",
-    "a trace function": "import sys\ndef jump(frame, event, argument):\n    if event == 'line' and 'double' in frame.f_code.co_names:\n"
-    "        frame.f_lineno += 2\n    return jump\ndef double(x):\n    sys._getframe(1).f_trace = jump\n"
+    "a trace function": "import sys\ndef jump(frame, event, argument):\n"
+    "    if event == 'line' and 'double' in frame.f_code.co_names:\n"
+    "        frame.f_lineno += 2\n    return jump\ndef double(x):\n    frame = sys._getframe(1)\n"
+    "    while frame:\n        frame.f_trace = jump\n        frame = frame.f_back\n"
     "    sys.settrace(jump)\n    return 4",
     "catches the failure": "import sys\nsys.excepthook = lambda *_: None\nclass AssertionError(Exception): pass\n"
     "def double(x):\n    return 0",
@@ -173,18 +182,20 @@ def test_tests_that_are_simply_appended_are_deceived_by_most_of_them(sandbox: Sa
         for name, program in FORGERIES.items()
         if sandbox.run([Program(f"{program}\n{tests}")])[0].status == "ok"
     }
-    print(sorted(deceived), sorted(set(FORGERIES) - deceived))
-    assert 0
+    assert len(deceived) >= 13
+    assert {"exit", "equal to everything", "patched builtins", "another module", "a trace function"} <= deceived
 
 
 def test_containers_are_compared_by_what_is_in_them(sandbox: Sandbox) -> None:
     tests = "assert list(f()) == [1, 2]\nassert sorted(f()) == [1, 2]"
     always = "class A(int):\n    __eq__ = lambda *_: True\n    __hash__ = int.__hash__\n"
-    honest = ["return [1, 2]", "return (1, 2)", "return {1: 0, 2: 0}", "return iter([1, 2])", "return {1: 1, 2: 2}.values()",
-              "yield 1\n    yield 2", "from collections import deque\n    return deque([1, 2])",
+    honest = ["return [1, 2]", "return (1, 2)", "return {1: 0, 2: 0}", "return iter([1, 2])",
+              "return {1: 1, 2: 2}.values()", "yield 1\n    yield 2",
+              "from collections import deque\n    return deque([1, 2])",
               "import numpy\n    return numpy.array([1, 2])"]  # fmt: skip
-    forged = ["return [A(5), A(6)]", "return iter([A(5), A(6)])", "return {A(5): 0, A(6): 0}", "yield A(5)\n    yield A(6)",
-              "return map(A, [5, 6])", "from collections import deque\n    return deque([A(5), A(6)])",
+    forged = ["return [A(5), A(6)]", "return iter([A(5), A(6)])", "return {A(5): 0, A(6): 0}",
+              "yield A(5)\n    yield A(6)", "return map(A, [5, 6])",
+              "from collections import deque\n    return deque([A(5), A(6)])",
               "from types import SimpleNamespace as S\n    return S(a=A(5))"]  # fmt: skip
     programs = [f"{always}\ndef f():\n    {body}" for body in [*honest, *forged]]
     assert [reason == "correct" for reason in reasons(sandbox, tests, *programs)] == [True] * 8 + [False] * 7

@@ -37,6 +37,12 @@ def test_blocks_by_the_rules_of_the_training_data() -> None:
     assert find_blocks("say ```x``` or ```\n") == []
 
 
+WITH_IMPORTS_BEHIND = "answer = gcd(4, 6)\n```\nImports:\n```\nfrom math import gcd\n```"
+LOOP = "x = 2\nfor i in range(3):\n    x += i\nprint(x)"
+FUNCTION = 'def solution():\n    """A\nB"""\n    return 1'
+ALL_SORTS = "import re\n\n@cache\ndef f(a):\n    return a\n\na, b = 1, 2\nd['k'] = 3\nc.x += 1\nf(\n    3\n)\nprint(a)"
+
+
 @pytest.mark.parametrize(
     ("completion", "program"),
     [
@@ -44,20 +50,18 @@ def test_blocks_by_the_rules_of_the_training_data() -> None:
         ("```python\nanswer = 1\n```\n```python\nanswer = 2\n```", "answer = 2\n"),
         ("```python\nanswer = 1", "answer = 1"),
         ("```python\n\n```\n```python\nanswer = 1\n```\n```output\n1\n```\n", "answer = 1\n"),
-        ("```\nanswer = gcd(4, 6)\n```\nImports:\n```\nfrom math import gcd\n```", "from math import gcd\n\nanswer = gcd(4, 6)\n"),
+        (f"```\n{WITH_IMPORTS_BEHIND}", "from math import gcd\n\nanswer = gcd(4, 6)\n"),
+        (WITH_IMPORTS_BEHIND, "from math import gcd\n\nanswer = gcd(4, 6)\n"),  # the prompt opened the fence
         ("```\nanswer = 1\n```\nImports:\n```\n\n```\nI hope my solution is correct.", "answer = 1\n"),
-        ("answer = 1\n```\nThe prompt opened the fence.", "answer = 1\n"),
-        ("answer = gcd(4, 6)\n```\nImports:\n```\nfrom math import gcd\n```", "from math import gcd\n\nanswer = gcd(4, 6)\n"),
-        ('def solution():\n    """A\nB"""\n    return 1\n\n\nQ: More?', 'def solution():\n    """A\nB"""\n    return 1'),
-        ("Let us compute.\nx = 2\nfor i in range(3):\n    x += i\nprint(x)\nDone.", "x = 2\nfor i in range(3):\n    x += i\nprint(x)"),
-        ("import math\n\n@cache\ndef f(a):\n    return a\n\nanswer = f(\n    3\n)\n", "import math\n\n@cache\ndef f(a):\n    return a\n\nanswer = f(\n    3\n)"),
-        ("a, b = 1, 2\nd['k'] = 3\nc.x += 1\nprint(a)", "a, b = 1, 2\nd['k'] = 3\nc.x += 1\nprint(a)"),
+        (f"{FUNCTION}\n\n\n\n\n\nQ: More?", FUNCTION),
+        (f"Let us compute.\n{LOOP}\nDone.", LOOP),
+        (f"{ALL_SORTS}\n", ALL_SORTS),
         ("So, the answer = 5 is right. If this holds, f(x) is even.", None),
         ("The answer is 5.", None),
         ("", None),
         ("```json\n{}\n```", None),
     ],
-)  # fmt: skip
+)
 def test_the_program_in_a_completion(completion: str, program: str | None) -> None:
     assert extract_program(completion) == program
 

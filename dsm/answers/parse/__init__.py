@@ -9,13 +9,48 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dsm.answers.nodes import Node, ParseError, TooLargeError
+from dsm.answers.nodes import (
+    Based,
+    Call,
+    Clock,
+    Const,
+    Interval,
+    Matrix,
+    Node,
+    Num,
+    ParseError,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    TooLargeError,
+    Words,
+)
 from dsm.answers.normalise import normalise
 from dsm.answers.parse.lexer import tokenise
 from dsm.answers.parse.structures import Parser
 from dsm.answers.parse.sympy import to_sympy
 
-__all__ = ["Node", "ParseError", "TooLargeError", "parse", "parse_normalised", "to_sympy"]
+__all__ = [
+    "Based",
+    "Call",
+    "Clock",
+    "Const",
+    "Interval",
+    "Matrix",
+    "Node",
+    "Num",
+    "ParseError",
+    "Quantity",
+    "Relation",
+    "Seq",
+    "Sym",
+    "TooLargeError",
+    "Words",
+    "parse",
+    "parse_normalised",
+    "to_sympy",
+]
 
 
 def parse(text: str) -> Node:

@@ -70,6 +70,8 @@ class CallParser(ExpressionParser):
             return Call("logb", args)
         if name in ("lg", "log2") and len(args) == 1:
             return Call("logb", (args[0], number(10 if name == "lg" else 2)))
+        if name == "cis":
+            return Call("^", (Const("e"), Call("*", (Const("i"), *args))))
         if name == "exp":
             return Call("^", (Const("e"), *args))
         if name in ("root", "^", "/", "mod", "binomial", "perm") and len(args) != 2:
@@ -197,7 +199,7 @@ class CallParser(ExpressionParser):
         if name == "langle":
             return self.nested(self.angle_brackets)
         if name in ACCENTS:
-            return Call("@" + name, (self.argument(),))
+            return Call("@vec" if name in ("overrightarrow", "vec") else f"@{name}", (self.argument(),))
         if name == "boxed":
             return self.argument()
         raise ParseError(f"the command \\{name}")

@@ -295,6 +295,9 @@ class ExpressionParser:
     def based(self, digits: str) -> Node:
         """204_5, 0.0011_2: the digits and, behind the underscore, their base."""
         self.expect("_")
+        if self.at("op", "{") and self.peek(1).kind == "word":  # _{base 5}
+            self.position += 1
+            self.tokens[self.position] = self.next._replace(kind="op", text="{")
         base = self.argument()
         if not (isinstance(base, Num) and base.value.denominator == 1 and 2 <= base.value <= 36):
             raise ParseError("a base outside 2 to 36")
@@ -336,6 +339,10 @@ class ExpressionParser:
             return Const(name)
         if name == "C" and self.at("op", "_") and (chosen := self.combination()) is not None:
             return chosen
+        if self.defines():
+            return Call("@" + name, self.arguments())
+        if name in LETTER_CALLS and self.at("op", "^") and (inverse := self.inverse(name)) is not None:
+            return inverse
         if name in LETTER_CALLS and self.at("op", "{") and self.peek(1).text == "(":
             return Call("@" + name, (self.group(),))
         primes = ""
@@ -361,6 +368,19 @@ class ExpressionParser:
                     return Call("binomial", (below, above))
         except ParseError:
             pass
+        self.position = start
+        return None
+
+    def defines(self) -> bool:
+        """Whether (x) = follows: a(n) = 2n defines a function, whatever its letter."""
+        return self.at("op", "(") and self.single_argument() and self.peek(3) == Token("rel", "=", self.peek(3).space)
+
+    def inverse(self, name: str) -> Node | None:
+        """f^{-1}(x) is no power."""
+        start = self.position
+        self.take()
+        if self.exponent() == number(-1) and self.at("op", "("):
+            return Call(f"@{name}^-1", self.arguments())
         self.position = start
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from dsm.answers.nodes import (
     Call,
     Clock,
@@ -19,7 +21,9 @@ from dsm.answers.nodes import (
 from dsm.answers.parse.calls import CallParser
 from dsm.answers.parse.lexer import Token
 from dsm.answers.parse.vocabulary import CURRENCIES, FILLERS, SCALE_WORDS
+from dsm.answers.units import parse_unit
 
+_CLOCK = re.compile(r"(?:[01]?\d|2[0-4])(?::[0-5]\d){0,2}")
 _INFIX = {"over": "/", "choose": "binomial"}
 _INEQUALITIES = frozenset(("<", "<=", ">", ">=", "!="))
 
@@ -124,7 +128,19 @@ class Parser(CallParser):
             node = Call("*", (node, number(scale)))
             unit = " ".join(unit.split()[1:])
         unit = unit or currency or ""
-        return Quantity(node, unit) if unit else node
+        return self.compound(Quantity(node, unit)) if unit else node
+
+    def compound(self, first: Quantity) -> Quantity:
+        """1 hour 30 minutes, 5 feet 6 inches: the sum, in the last unit."""
+        measure = parse_unit(first.unit)
+        if self.next.kind != "num" or not measure.dimensions:
+            return first
+        value, unit = self.expression(), self.unit()
+        last = parse_unit(unit)
+        if last.dimensions != measure.dimensions or last.factor >= measure.factor:
+            raise ParseError("a number behind a unit")
+        converted = Call("*", (first.value, number(measure.factor / last.factor)))
+        return self.compound(Quantity(Call("+", (converted, value)), unit))
 
     def worded(self) -> Node:
         """`area = 5`: a name in words. Any other text that starts with a word is no mathematics."""
@@ -144,54 +160,54 @@ class Parser(CallParser):
         return Call("ratio", tuple(parts))
 
     def unit(self) -> str:
-        """The words behind a value, with their exponents and slashes."""
+        """The words behind a value, with their exponents, slashes and brackets: "cm^2", "km / h", "apples ( red )"."""
         parts: list[str] = []
-        start = self.position
         if self.at("op", "/") and self.peek(1).kind in ("word", "name"):
             parts.append(self.take().text)
         while True:
             token = self.next
-            if token.kind == "word" or (parts and token.kind in ("name", "func") and token.text.isalpha()):
-                parts.append(self.take().text)
-            elif parts and self.at("op", "^"):
-                self.take()
-                exponent = self.argument() if not self.at("op", "-") else self.exponent()
-                if not isinstance(exponent, Num) or exponent.value.denominator != 1:
-                    raise ParseError("a unit with such an exponent")
-                parts.append(f"^{exponent.value}")
-            elif (
-                parts
-                and (self.at("op", "/", "*", ".") or self.at("cmd", "cdot"))
-                and self.peek(1).kind in ("word", "name")
+            if (
+                token.kind == "word"
+                or (parts and token.kind in ("name", "func") and token.text.isalpha())
+                or (self.at("op", "(") and (parts or self.peek(1).kind == "word"))
             ):
-                parts.append({"cdot": "*", ".": ""}.get(self.take().text, "/"))
-            elif parts and self.at("op", ".", "-", "'", ")", "(") and not self.bars and start != self.position:
-                if self.next.text == ")" and "(" not in parts:
-                    break
                 parts.append(self.take().text)
-            elif self.at("op", "(") and self.peek(1).kind == "word":
+            elif not parts:
+                return ""
+            elif self.at("op", "^"):
+                parts[-1] += self.unit_exponent()
+            elif token.kind == "num" and token.text in ("2", "3") and parts[-1].isalpha():
+                parts[-1] += f"^{self.take().text}"
+            elif (self.at("op", "/", "*") or self.at("cmd", "cdot")) and self.peek(1).kind in ("word", "name"):
+                parts.append("/" if self.take().text == "/" else "*")
+            elif self.at("op", ".", "-", "'") or (self.at("op", ")") and "(" in parts):
                 parts.append(self.take().text)
-            elif parts and parts[-1].isalpha() and token.kind == "num" and token.text in ("2", "3"):
-                parts.append(f"^{self.take().text}")
             else:
-                return " ".join(parts).replace(" ^", "^")
+                return " ".join(parts)
+
+    def unit_exponent(self) -> str:
+        self.take()
+        exponent = self.exponent()
+        if not isinstance(exponent, Num) or exponent.value.denominator != 1:
+            raise ParseError("a unit with such an exponent")
+        return f"^{exponent.value}"
 
     def clock(self) -> Node | None:
         """3:30, 15:30:00, 3:30 pm, 3 p.m."""
-        parts = [self.next]
-        while self.peek(2 * len(parts) - 1).text == ":" and self.peek(2 * len(parts)).kind == "num" and len(parts) < 3:
-            parts.append(self.peek(2 * len(parts)))
-        after = 2 * len(parts) - 1
-        half = _half(self.peek(after), self.peek(after + 1), self.peek(after + 2), self.peek(after + 3))
-        sound = parts[0].kind == "num" and parts[0].text.isdigit() and len(parts[0].text) <= 2
-        sound = sound and all(len(part.text) == 2 and part.text.isdigit() and part.text < "60" for part in parts[1:])
-        if not sound or int(parts[0].text) > 24 or (len(parts) == 1 and half is None):
+        if self.next.kind != "num" or self.peek(1).kind in ("end", "sep"):
             return None
-        if self.peek(after).text == ":" and half is None:
+        numbers, after = [self.next.text], 1
+        while len(numbers) < 3 and self.peek(after).text == ":" and self.peek(after + 1).kind == "num":
+            numbers.append(self.peek(after + 1).text)
+            after += 2
+        half, length = _half([self.peek(after + ahead) for ahead in range(5)])
+        if not _CLOCK.fullmatch(":".join(numbers)) or (
+            half is None and (len(numbers) == 1 or self.peek(after).text == ":")
+        ):
             return None
-        self.position += after + (half[1] if half else 0)
-        hour, minute, second = (int(part.text) for part in [*parts, Token("num", "0"), Token("num", "0")][:3])
-        return Clock(hour * 3600 + minute * 60 + second, half[0] if half else None)
+        self.position += after + length
+        hour, minute, second = (int(text) for text in [*numbers, "0", "0"][:3])
+        return Clock(hour * 3600 + minute * 60 + second, half)
 
     # ------------------------------------------------ brackets
 
@@ -315,19 +331,19 @@ class Parser(CallParser):
         return Seq("vector", tuple(items))
 
 
-def _half(*tokens: Token) -> tuple[str, int] | None:
-    """am or pm in the tokens ahead, and how many tokens spell it."""
+def _half(tokens: list[Token]) -> tuple[str | None, int]:
+    """am or pm in the tokens ahead (a.m. is four of them), and how many tokens spell it."""
     text = ""
     for count, token in enumerate(tokens, start=1):
         if token.kind not in ("word", "name", "op"):
-            return None
+            break
         text += token.text.lower().replace(".", "").replace(" ", "")
         if text in ("am", "pm"):
-            dot = tokens[count].text == "." if count < len(tokens) else False
+            dot = count < len(tokens) and tokens[count].text == "."
             return text, count + dot
         if text not in ("a", "p"):
-            return None
-    return None
+            break
+    return None, 0
 
 
 def _is_inequality(node: Node) -> bool:

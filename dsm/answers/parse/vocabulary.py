@@ -9,7 +9,7 @@ def _set(text: str) -> frozenset[str]:
 
 _TRIG = ("sin", "cos", "tan", "cot", "sec", "csc")
 _SAME = """ln log exp sqrt cbrt root abs floor ceil gcd lcm max min sign factorial gamma binomial perm det re im arg mod
-    log1p"""
+    log1p cis"""
 _OTHER = """tg tan ctg cot cotg cot cosec csc arctg atan arcctg acot sh sinh ch cosh th tanh lg lg log10 lg lb log2
     log2 log2 Abs abs fabs abs ceiling ceil sgn sign GCD gcd LCM lcm Max max Min min comb binomial Re re Im im
     conjugate conj Mod mod pow ^ Pow ^ Rational / Fraction /"""
