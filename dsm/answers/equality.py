@@ -208,7 +208,7 @@ def points(gold: Node, answer: Node, names: list[str]) -> Iterator[dict[str, Fra
         isinstance(part, Call) and (part.name in _DISCRETE or (part.name == "^" and _negative(part.args[0])))
         for tree in (gold, answer) for part in walk(tree)
     )  # fmt: skip
-    for point in range(POINTS):
+    for point in range(5 * POINTS if discrete else POINTS):
         if discrete:
             yield {name: Fraction(crc32(f"{name}:{point}".encode()) % 9 + 2 + point // 4) for name in names}
             continue

@@ -1,4 +1,4 @@
-"""The last layer: Math-Verify, for mathematics that our parser cannot read. Its known false positives are kept out."""
+"""The last layer: Math-Verify, for golds that our parser cannot read. Its known false positives are kept out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from dsm.answers.verdict import Verdict, correct
 
-_UNSAFE = re.compile(r"=|sum|prod|_|,|ldots|dots|\.\.\.|!|\^\s*\{?\s*-?\d{3,}|\d{30,}")
+_UNSAFE = re.compile(r"=|sum|prod|,|ldots|dots|\.\.\.|!|\^\s*\{?\s*-?\d{3,}|\d{30,}")
 _MATHS = re.compile(r"\\[a-zA-Z]+|[\d=+^]")
 MAX_CHARS = 400
 
@@ -20,6 +20,8 @@ def ask(gold: str, answer: str) -> Verdict | None:
     if max(len(gold), len(answer)) > MAX_CHARS or _UNSAFE.search(gold) or _UNSAFE.search(answer):
         return None
     if not (_MATHS.search(gold) and _MATHS.search(answer)):
+        return None
+    if any(text.count("{") != text.count("}") for text in (gold, answer)):
         return None
     if max(text.count(bracket) for text in (gold, answer) for bracket in "{([") > 16:
         return None

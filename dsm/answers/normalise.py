@@ -34,6 +34,7 @@ _COSMETIC = re.compile(
 _DELIMITER_DOT = re.compile(r"\\(?:left|right)\s*(?:\.|$)")
 _QUAD = re.compile(r"\\q?quad(?=[a-zA-Z]?)")
 _ROW_SKIP = re.compile(r"\\\\\*?\s*\[[^\]]*(?:pt|em|ex|mm)\]")
+_ORDINARY = re.compile(r"\{\s*([:=<>])\s*\}")
 _THOUSANDS = re.compile(
     r"(?<=\d)(?:\s*\{\s*,\s*\}\s*|,\s*\\!\s*|\\!\s*,\s*(?:\\!)?|(?<!\\)\\[, :;]|,\\,|~|\{\\,\}|\\text\{,\})"
     r"(?=\d{3}(?!\d))"
@@ -77,7 +78,7 @@ def normalise(text: str) -> str:
     text = mend_escapes(to_ascii(text))
     if "\\" in text or "{" in text or "~" in text:
         text = _ROW_SKIP.sub(r"\\\\ ", text)
-        text = _THOUSANDS.sub("", text)
+        text = _THOUSANDS.sub("", _ORDINARY.sub(r"\1", text))
         text = _DECIMAL_COMMA.sub(".", text)
         text = text.replace("\\!", "")
         text = _ORDINAL.sub("", text)

@@ -4,7 +4,7 @@
     2. number     both are literals: exact fractions
     3. tree       both parse: the types decide what equality means (compare.py)
     4. words      neither is mathematics: the words are the same
-    5. fallback   our parser cannot read one of them: Math-Verify may
+    5. fallback   our parser cannot read the gold: Math-Verify may
 
 It runs in the caller's process, evaluates no text, and does bounded work: every step has a limit of size.
 """
@@ -17,19 +17,18 @@ from fractions import Fraction
 from dsm.answers.compare import same
 from dsm.answers.equality import Undecided
 from dsm.answers.extract import extract
-from dsm.answers.nodes import MAX_CHARS, Node, ParseError, Quantity, TooLargeError, symbols
+from dsm.answers.fallback import ask
+from dsm.answers.nodes import MAX_CHARS, Node, ParseError, Quantity, TooLargeError, number, symbols
 from dsm.answers.normalise import comparable, mend_escapes, normalise
 from dsm.answers.parse import parse_normalised
 from dsm.answers.quantities import with_letter_unit
 from dsm.answers.units import parse_unit
 from dsm.answers.unwrap import from_sentence, unwrap
 from dsm.answers.verdict import Verdict, correct, ungradable, wrong
-from dsm.answers.words import as_tree, same_choice, same_words
+from dsm.answers.words import as_tree, is_words, same_choice, same_words
 from dsm.config.answers import GraderConfig
 
 _LITERAL = re.compile(r"\+?(-?)(?:(\d{1,40})(?:\.(\d{0,40}))?|\.(\d{1,40}))")
-
-
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?![A-Za-z(}])")
 _LETTERS = re.compile(r"[A-Za-z\s]+")
 
@@ -75,40 +74,40 @@ def _literal(text: str) -> Fraction | None:
 
 
 def _grade_trees(gold: str, answer: str, rules: GraderConfig) -> Verdict:
-    gold_tree, gold_error = _read(gold)
-    tree, error = _read(answer)
-    reason = "unlike"
     if rules.choice_text and same_choice(gold, answer):
         return correct("choice")
+    gold_tree, gold_error = _read(gold)
+    tree, error = _read(answer)
+    doubt = ""
     if gold_tree is not None and tree is not None:
         try:
             if (layer := _same_in_any_reading(gold, answer, gold_tree, tree, rules)) is not None:
                 return correct(layer)
         except (Undecided, TooLargeError, RecursionError) as undecided:
-            reason = f"undecided: {undecided}"
-    wordy = gold_tree is None or tree is None or (_LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer))
-    if wordy and same_words(gold, answer):
+            doubt = f"undecided: {undecided}"
+    unread = gold_tree is None or tree is None
+    if (unread or (_LETTERS.fullmatch(gold) and _LETTERS.fullmatch(answer))) and same_words(gold, answer):
         return correct("words")
-    if tree is None and gold_tree is not None and (shorter := from_sentence(answer)) and shorter != answer:
-        return _grade_trees(gold, normalise(unwrap(shorter)), rules)
-    if (
-        gold_tree is None
-        and tree is not None
-        and (shorter := from_sentence(gold))
-        and shorter != gold
-        and len(gold.split()) > 3
-    ):
+    if gold_tree is not None:
+        if tree is None and (shorter := from_sentence(answer)) and shorter != answer:
+            return _grade_trees(gold, normalise(unwrap(shorter)), rules)
+        if doubt and not _is_computable(gold_tree, rules):
+            return ungradable(f"gold: {doubt}")
+        return wrong(doubt or (f"unread: {error}" if tree is None else "unlike"))
+    if tree is not None and len(gold.split()) > 3 and (shorter := from_sentence(gold)) and shorter != gold:
         return _grade_trees(normalise(unwrap(shorter)), answer, rules)
-    if rules.fallback and (gold_tree is None or tree is None):
-        from dsm.answers.fallback import ask
+    if rules.fallback and (asked := ask(gold, answer)) is not None:
+        return asked
+    return wrong("words") if is_words(gold) else ungradable(f"gold: {gold_error}")
 
-        if (asked := ask(gold, answer)) is not None:
-            return asked
-    if isinstance(gold_error, TooLargeError):
-        return ungradable(f"gold: {gold_error}")
-    if reason.startswith("undecided"):
-        return ungradable(reason) if "gold" in reason else wrong(reason)
-    return wrong(reason if tree is not None else f"unread: {error}")
+
+def _is_computable(tree: Node, rules: GraderConfig) -> bool:
+    """Whether a gold can be compared with anything at all, zero for one."""
+    try:
+        same(tree, number(0), rules)
+    except (Undecided, TooLargeError, RecursionError):
+        return False
+    return True
 
 
 def _read(text: str) -> tuple[Node | None, ParseError | None]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-_BOX = re.compile(r"\\?\\(?:boxed|fbox)\s*\{")
-_CONNECTOR = re.compile(r"[,;&]|\b(?:and|or)\b|\bet\b|\by\b|或|和|与|及|、")
-_MARKUP = re.compile(r"\\(?:text|mbox|quad|qquad)(?![a-zA-Z])|\\[()\[\],; ]|[${}.\s]+")
+from dsm.answers.boxes import boxes, last_group
+
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _LEAD = re.compile(
     r"^\W*(?:(?:so|thus|hence|therefore|and|then|is)\b[\s,:]*)*"
     r"(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|only\s+)?(?:answer|solution|result|value)s?(?:\s+choice)?\s*(?:is|are|:|=|be)+\s*:?\s*"
@@ -37,42 +37,14 @@ MAX_TEXT = 20_000
 _ELLIPSIS = re.compile(r"(?:\.\.\.|\\[lcd]?dots[cbm]?\s*)$")
 
 
-def last_boxes(text: str) -> list[str]:
-    """The contents of the last \\boxed and of those in front of it that a short `and`, `or` or comma joins to it."""
-    found: list[tuple[int, int, str]] = []
-    position = 0
-    while match := _BOX.search(text, position):
-        end = closing_brace(text, match.end())
-        if end is None:
-            if not found:
-                return [text[match.end() :]]
-            break
-        found.append((match.start(), end + 1, text[match.end() : end]))
-        position = end + 1
-    if not found:
-        return []
-    boxes = [found[-1][2]]
-    if len({"".join(content.split()) for _, _, content in found}) == 1:
-        return boxes
-    for (_, end, content), (start, _, _) in zip(found[-2::-1], found[:0:-1], strict=True):
-        gap = _MARKUP.sub(" ", text[end:start]).strip() if start - end < 60 else "far"
-        if gap and (len(gap.split()) > 5 or not _CONNECTOR.search(gap)):
-            break
-        boxes.insert(0, content)
-    return boxes
-
-
-def closing_brace(text: str, start: int) -> int | None:
-    """The index of the brace that closes the one just before `start`, if any."""
-    depth = 1
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
-        if match[0] == "{":
-            depth += 1
-        elif match[0] == "}":
-            depth -= 1
-            if depth == 0:
-                return match.start()
-    return None
+def opened(text: str) -> str:
+    """What the last box holds, with the boxes that a comma, `and` or `or` joins to it; without a box, the text."""
+    found = boxes(text)
+    if found:
+        contents = [box.content for box in last_group(text, found)]
+        return contents[-1] if len({"".join(content.split()) for content in contents}) == 1 else ", ".join(contents)
+    cut_off = _OPEN_BOX.search(text)
+    return text[cut_off.end() :] if cut_off else text
 
 
 def unwrap(text: str) -> str:
@@ -82,10 +54,10 @@ def unwrap(text: str) -> str:
         if "boxed" not in text:
             return text
     text = _SPACE.sub(" ", text).strip()
-    if "boxed" in text or "fbox" in text:
-        boxes = last_boxes(text)
-        if boxes:
-            text = ", ".join(unwrap(box) if "boxed" not in box else box for box in boxes)
+    for _ in range(3):
+        if "boxed" not in text and "fbox" not in text:
+            break
+        text = opened(text).strip()
     for _ in range(8):
         before = text
         if found := _WHOLE.match(text):

@@ -6,9 +6,8 @@ import re
 
 from dsm.answers.nodes import Call, Const, Node
 
-_INVISIBLE = re.compile(
-    r"\\(?:text|mathrm|textbf|textit|mbox|mathbf|textnormal|textrm|operatorname|mathit|mathsf)(?![a-zA-Z])|[{}$\\\"'`*]"
-)
+_STYLE = re.compile(r"\\(?:text(?:bf|it|normal|rm)?|math(?:rm|bf|it|sf)|mbox|operatorname)(?![a-zA-Z])")
+_MARKS = re.compile(r"[{}$\\\"'`*]")
 _WORDS = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[\u3400-\u9fff]+|[^\w\s]")
 _IGNORED = frozenset(["the", "a", "an", "is", "are", "it", "they", "there", "of", ".", ",", ";", "!", "?"])
 _MEANINGS = {
@@ -37,7 +36,7 @@ _SEVERAL = re.compile(r"[A-J](?:\s*(?:,|、|;|和|and|&)?\s*[A-J])+")
 
 def plain_words(text: str) -> str:
     """Lower case, single spaces, no commands, no articles."""
-    words = _WORDS.findall(_INVISIBLE.sub(" ", text).lower())
+    words = _WORDS.findall(_bare(text).lower())
     plain = " ".join(word for word in words if word not in _IGNORED)
     return _MEANING.get(plain, plain)
 
@@ -45,6 +44,16 @@ def plain_words(text: str) -> str:
 def as_tree(text: str) -> Node | None:
     """What a phrase means in mathematics: all real numbers, no solution, infinity. None for any other text."""
     return _TREES.get(plain_words(text)) if len(text) < 60 else None
+
+
+def is_words(text: str) -> bool:
+    """Whether a text is words with no formula in it."""
+    plain = _STYLE.sub(" ", text)
+    return bool(re.search(r"[A-Za-z]{2}|[\u3400-\u9fff]", plain)) and not re.search(r"[\\+*/^=<>_]", plain)
+
+
+def _bare(text: str) -> str:
+    return _MARKS.sub(" ", _STYLE.sub(" ", text))
 
 
 def same_words(gold: str, answer: str) -> bool:
@@ -69,7 +78,7 @@ def same_choice(gold: str, answer: str) -> bool:
 
 def comparable_text(text: str) -> str:
     """For `==` of a choice's text and a bare one."""
-    return _INVISIBLE.sub("", text).replace(" ", "").rstrip(".")
+    return _bare(text).replace(" ", "").rstrip(".")
 
 
 def _choice(text: str) -> tuple[str, str]:
@@ -79,7 +88,7 @@ def _choice(text: str) -> tuple[str, str]:
         return (found[1] or found[2]).upper(), ""
     if (found := _MARKED.fullmatch(text)) and len(text) < 200:
         return found[1] or found[2] or found[3], found[4] or ""
-    plain = _INVISIBLE.sub("", text).strip()
+    plain = _bare(text).strip()
     if _SEVERAL.fullmatch(plain):
         letters = re.findall("[A-J]", plain)
         if sorted(set(letters)) == letters or (len(letters) == len(set(letters)) and "," in plain):

@@ -51,7 +51,7 @@ class GraderConfig(Schema):
     )
     european_numbers: bool = Field(True, description="1,22 may be read as 1.22 where no other reading equals the gold")
     choice_text: bool = Field(True, description="'(B) 12' equals B, and equals 12")
-    fallback: bool = Field(True, description="ask Math-Verify about pairs that our own parser cannot read")
+    fallback: bool = Field(True, description="ask Math-Verify where our own parser cannot read the gold")
 
     # The pool of worker processes.
     timeout_s: Seconds = Field(2.0, description="deadline for one pair, kept by killing the worker from outside")

@@ -76,6 +76,7 @@ class Decoder:
         active = self._extent()
         taken = self.queue.take(active, self.prompts, self.max_rows, self.max_tokens, self.multiple)
         if not taken:
+            assert self.samples  # there is room for any one sample
             return
         present = set(self.prompts)
         fresh = list(dict.fromkeys(sample.prompt for sample in taken if sample.prompt not in present))
@@ -205,9 +206,11 @@ class Decoder:
         tokens, probs = draw(logits, draws, drawn)
         host = torch.stack([tokens.double(), probs.double()]).tolist()  # the step's one wait for the device
         for sample, token, prob in zip(samples, *host, strict=True):
+            if sample.finished:
+                continue
             if not prob > 0:
                 raise RuntimeError("the model's logits are not finite: its weights are damaged or have diverged")
-            if not sample.finished and self.on_token(sample, int(token), math.log(prob)):
+            if self.on_token(sample, int(token), math.log(prob)):
                 sample.finished = True
                 sample.prompt.alive -= 1
         return tokens

@@ -2,7 +2,8 @@
 
 Every prompt is computed once and shared by its samples, finished rows make room for waiting ones, and nothing that one
 sample says depends on what else is under way: noise comes from names (`dsm.rollout.sampling`) and sums run in a fixed
-order (`dsm.rollout.decode`). On a CPU in fp32 that holds to the last bit, on CUDA up to the choice of kernels.
+order (`dsm.rollout.decode`). On one CPU thread in fp32 that holds to the last bit. Several threads, and CUDA, split sums
+by the size of the batch: there only what is nearly a tie can come out otherwise.
 """
 
 from __future__ import annotations
@@ -59,13 +60,14 @@ class EmbeddedEngine:
         network = self._ready()
         for number, request in enumerate(requests):
             self._check_ids(f"request {number}", request.input_ids, self.positions - 1)
-        network.cover(max((_length(request, self.positions) for request in requests), default=0))
+        longest = max((_length(request, self.positions) for request in requests), default=0)
+        network.cover(longest)
         collector = Collector(requests, self.detokenizer, self.eos_ids, on_done)
         Decoder(
             network,
             Queue(requests, self.positions),
             collector.take,
-            positions=self.positions,
+            positions=longest,
             max_rows=self.config.max_rows or (256 if network.device.type == "cpu" else 1024),
             max_tokens=self._max_tokens(requests),
             prefill_tokens=self.config.prefill_tokens,

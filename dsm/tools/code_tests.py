@@ -98,7 +98,7 @@ def run_tests(tasks: Sequence[CodeTask], sandbox: Sandbox, config: ToolConfig) -
 
     "correct" is said only of a program whose tests ran to their end without an exception; `dsm.tools.inside.examiner`
     says what it cannot do to get there. "wrong" has a reason: "failed", "error: NameError: ...", "timeout", "memory",
-    "output", or "ended early". A completion without a program is "ungradable".
+    "output", or "ended early". "ungradable" are a completion without a program and tests that do not parse.
     """
     programs = [assemble(task) for task in tasks]
     words = [secrets.token_hex(16) for _ in tasks]
@@ -126,4 +126,6 @@ def _verdict(execution: Execution, word: str) -> Verdict:
         return Verdict("wrong", execution.value)
     if execution.status in ("ok", "crashed"):
         return Verdict("wrong", "ended early")
+    if execution.status == "error":
+        return Verdict("ungradable", "the tests cannot be read")
     return Verdict("wrong", execution.status)

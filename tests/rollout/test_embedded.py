@@ -116,6 +116,22 @@ def test_the_last_position(make_model, make_engine):
         ask(engine, [(9,) * 128], 5)
 
 
+def test_finished_rows_run_on_within_the_models_reach(make_model, make_engine, prompts):
+    """Rows whose samples are finished, too few to move, go no further than anyone was asked to."""
+    for family in ("llama, grouped heads, tied", "gpt2, by transformers"):
+        engine = make_engine(make_model(family))
+        requests = [Request((9,) * 100, Sampling(5)), *(Request(prompt[:9], Sampling(80)) for prompt in prompts)]
+        assert [len(sample.token_ids) for [sample] in engine.generate(requests)] == [5] + [80] * len(prompts)
+
+
+def test_diverged_weights_are_an_error(make_model, make_engine):
+    model = make_model()
+    with torch.no_grad():
+        model.head_weight[3, 3] = float("nan")
+    with pytest.raises(RuntimeError, match="logits are not finite"):
+        ask(make_engine(model), [(5, 6)], 4, temperature=1.0)
+
+
 def test_angles_that_depend_on_the_batch_are_kept_out(make_model, make_engine):
     """Under dynamic scaling positions beyond the first training length would change everyone's angles."""
     rope = {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 64}

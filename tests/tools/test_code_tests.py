@@ -64,11 +64,10 @@ def test_a_task_in_words() -> None:
 
 
 def reasons(sandbox: Sandbox, tests: str, *programs: str, entry_point: str | None = None) -> list[str]:
+    """Why each program does not pass, or "correct"."""
     tasks = [CodeTask(f"```python\n{program}\n```", tests, entry_point=entry_point) for program in programs]
-    return [
-        verdict.reason if verdict.outcome == "wrong" else verdict.outcome
-        for verdict in run_tests(tasks, sandbox, CONFIG)
-    ]
+    verdicts = run_tests(tasks, sandbox, ToolConfig(timeout_s=2.0))
+    return [verdict.reason if verdict.outcome == "wrong" else verdict.outcome for verdict in verdicts]
 
 
 TESTS = (
@@ -117,6 +116,7 @@ def test_honest_failures(sandbox: Sandbox) -> None:
     ]
     (verdict,) = run_tests([CodeTask("", TESTS)], sandbox, CONFIG)
     assert verdict.outcome == "ungradable"
+    assert reasons(sandbox, "assert f() ==", "def f():\n    return 2") == ["ungradable"]
     assert reasons(sandbox, "assert f() == 1, 'one'", "def f():\n    return 2") == ["failed: AssertionError: one"]
 
 
@@ -258,13 +258,14 @@ def test_canonical_solutions_pass_in_every_form(shared_data: Path, sandbox: Sand
     rows = human_eval(shared_data)
     assert len(rows) == 164
     assert all(verdicts(rows, [row["canonical_solution"] for row in rows], sandbox))
-    whole = [f"Of course!\n```python\n{row['prompt']}{row['canonical_solution']}\n```\nDone." for row in rows]
-    assert all(verdicts(rows, whole, sandbox))
+    some = rows[::4]
+    whole = [f"Of course!\n```python\n{row['prompt']}{row['canonical_solution']}\n```\nDone." for row in some]
+    assert all(verdicts(some, whole, sandbox))
 
 
 def test_broken_solutions_fail(shared_data: Path, sandbox: Sandbox) -> None:
     rows = human_eval(shared_data)
     assert not any(verdicts(rows, ["    return None\n"] * len(rows), sandbox))
-    assert not any(
-        verdicts(rows, [f"    import os\n    os._exit(0)\n{row['canonical_solution']}" for row in rows], sandbox)
-    )
+    some = rows[::8]
+    leaving = [f"    import os\n    os._exit(0)\n{row['canonical_solution']}" for row in some]
+    assert not any(verdicts(some, leaving, sandbox))

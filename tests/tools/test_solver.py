@@ -91,8 +91,6 @@ def test_roots_without_radicals_are_exact_too() -> None:
     roots = solve("x**5 - x - 1 = 0", timeout_s=60)
     assert [root.poly.as_expr() for root in roots] == [x**5 - x - 1] * 5
     assert complex(roots[-1].evalf(6)) == pytest.approx(1.167304, abs=1e-5)
-    parts = [complex(root.evalf(6)).real for root in roots]
-    assert parts == sorted(parts)
 
 
 NO_MATHEMATICS = [
@@ -178,23 +176,18 @@ def test_the_error_says_what_is_wrong(equations: Any, unknowns: Any, message: st
 
 
 def test_a_late_process_is_killed_and_replaced() -> None:
-    solver = Solver()
-    try:
-        assert solver.solve("x = 1") == [1]
-        start = time.monotonic()
-        with pytest.raises(SolveError, match=r"not solved within 0\.3 s"):
-            solver.solve("x**4 + x + 1 = 0; y**3 = x", timeout_s=0.3)
-        assert time.monotonic() - start < 2
-        assert solver.solve("x = 2", timeout_s=60) == [2]
-    finally:
-        solver.close()
+    assert solve("x = 1") == [1]
+    start = time.monotonic()
+    with pytest.raises(SolveError, match=r"not solved within 0\.3 s"):
+        solve("x**4 + x + 1 = 0; y**3 = x", timeout_s=0.3)
+    assert time.monotonic() - start < 2
+    assert solve("x = 2") == [2]
 
 
-def test_the_same_every_time() -> None:
-    first, second = Solver(), Solver()
+def test_another_process_says_the_same() -> None:
+    other = Solver()
     try:
         for text in ("x**2 + y**2 = 25; x + y = 7", "sin(x) = 1/2", "x**4 = 1", "x + y = z"):
-            assert repr(first.solve(text, timeout_s=60)) == repr(second.solve(text, timeout_s=60))
+            assert repr(other.solve(text, timeout_s=60)) == repr(solve(text, timeout_s=60))
     finally:
-        first.close()
-        second.close()
+        other.close()

@@ -318,13 +318,15 @@ def test_trajectories_depend_on_nothing_else_in_the_batch(sandbox: Sandbox) -> N
         return [[(one.token_ids, one.action_mask, one.text, one.finish_reason) for one in row] for row in rows]
 
     prompt = tuple(tokenizer.encode("Q"))
-    requests = [Request(prompt, Sampling(500, temperature=1.0, n=n, seed=seed)) for n, seed in ((3, 1), (1, 2), (4, 3))]
+    requests = [
+        Request(prompt, Sampling(500, temperature=1.0, n=n, seed=seed)) for n, seed in ((3, 10), (1, 20), (4, 30))
+    ]
     together = shape(generate(requests))
     assert together == [shape(generate([request]))[0] for request in requests]
     assert together == shape(generate(requests[::-1]))[::-1]
     texts = [one[2] for row in together for one in row]
     assert len(set(texts)) == len(texts)
-    assert {text.count("```output") for text in texts} >= {0, 1, 2}
+    assert len({text.count("```output") for text in texts}) >= 3
 
 
 def test_requests_are_handed_in_when_their_last_sample_has_ended(sandbox: Sandbox) -> None:
@@ -360,7 +362,7 @@ def test_what_is_shown_of_a_run() -> None:
     assert shown("ok", "abcdef", output_chars=4) == "ab...ef"
     assert shown("error", "half an answer", "Traceback\nValueError: no") == "Runtime errors: Traceback\nValueError: no"
     assert shown("error", "", "Traceback\nValueError: no", errors="last_line") == "ValueError: no"
-    assert shown("error", "", "Error: " + "7" * 200) == "Runtime errors: Error: " + "7" * 48 + " ... " + "7" * 50
+    assert shown("error", "", "6" * 60 + "7" * 60) == "Runtime errors: " + "6" * 50 + " ... " + "7" * 50
     assert shown("timeout") == "Runtime errors: Timeout Error"
     assert shown("memory", "", "MemoryError") == "Runtime errors: MemoryError"
     assert shown("killed") == "Runtime errors: Process killed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsm.answers.nodes import Call, Const, Interval, Matrix, Node, Num, ParseError, Relation, Seq, Sym, number, replace
-from dsm.answers.parse.expressions import ExpressionParser
+from dsm.answers.parse.names import NameParser
 from dsm.answers.parse.vocabulary import ACCENTS
 
 _MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])
@@ -34,7 +34,7 @@ _TRANSPARENT = frozenset(
 )
 
 
-class CallParser(ExpressionParser):
+class CallParser(NameParser):
     """Adds everything that starts with a name."""
 
     # ------------------------------------------------ functions
@@ -148,6 +148,8 @@ class CallParser(ExpressionParser):
             if len(args) == 1 and isinstance(args[0], Seq) and args[0].kind in ("bracket", "tuple", "set"):
                 args = args[0].items
             return Seq(_CONTAINERS[name], args)  # type: ignore[arg-type]
+        if name in ("Sum", "Product") and len(args) == 2 and isinstance(args[1], Seq) and len(args[1].items) == 3:
+            return Call("sum" if name == "Sum" else "prod", (*args[1].items, args[0]))
         if name in ("And", "Or") and args:
             return Call(name.lower(), args)
         if name in ("Matrix", "ImmutableMatrix", "ImmutableDenseMatrix", "MutableDenseMatrix", "np.array") and args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dsm.answers.nodes import (
     MAX_DEPTH,
-    Based,
     Call,
     Const,
     Interval,
@@ -23,7 +22,7 @@ from dsm.answers.nodes import (
 )  # fmt: skip
 from dsm.answers.parse.lexer import END, Token
 from dsm.answers.parse.literals import read_number, read_repeating
-from dsm.answers.parse.vocabulary import ACCENTS, LETTER_CALLS, MAYBE_CALLS
+from dsm.answers.parse.vocabulary import ACCENTS
 
 _SET_OPERATORS = {"cup": "union", "cap": "intersection", "setminus": "difference", "bigcup": "union"}
 
@@ -202,7 +201,7 @@ class ExpressionParser:
                 or token.text in ACCENTS
             )
         if token.kind == "op":
-            if token.text == "(" and self.peek(1).text == "mod":
+            if token.text == "(" and (self.peek(1).text == "mod" or self.peek(1).kind == "word"):
                 return False
             if token.text in ("(", "{", "\\{") or (token.text == "[" and not self.outward):
                 return True
@@ -253,58 +252,6 @@ class ExpressionParser:
     def refuse(self, what: str) -> Node:
         raise ParseError(f"{what} where none can stand")
 
-    def degrees(self, node: Node) -> Node:
-        """30°, 30°15', 20 °C."""
-        if self.at("name", "C", "F") and not self.bracket_follows(1):
-            self.take()
-            return node
-        if self.at("num") and self.peek(1).text == "'":
-            minutes = read_number(self.take().text)
-            self.take()
-            return Call("deg", (Call("+", (node, number(minutes.value / 60))),))
-        return Call("deg", (node,))
-
-    def subscripted(self, node: Node) -> Node:
-        """x_1, a_{n+1} (an unknown function of n + 1), 204_5 and (204)_5."""
-        label = self.label() if isinstance(node, Sym | Const) else None
-        if label is not None:
-            return Sym(f"{node.name}_{label}")  # type: ignore[union-attr]
-        inner = self.argument()
-        if isinstance(node, Sym):
-            return Call(f"@{node.name}_", inner.items if isinstance(inner, Seq) else (inner,))
-        raise ParseError("a subscript where none can stand")
-
-    def raw_digits(self, node: Node) -> bool:
-        """Whether a literal in parentheses has just been read: (204)_5."""
-        return isinstance(node, Num) and self.peek(-1).text == ")" and self.peek(-2).kind == "num"
-
-    def label(self) -> str | None:
-        """A subscript without operators: part of the name."""
-        plain = ("name", "num", "word", "const")
-        if self.next.kind in plain:
-            return self.take().text
-        end = 1
-        while self.at("op", "{") and (self.peek(end).kind in plain or self.peek(end).text in ("triangle", ",")):
-            end += 1
-        if end == 1 or self.peek(end).text != "}":
-            return None
-        label = "".join(self.peek(ahead).text for ahead in range(1, end))
-        self.position += end + 1
-        return label
-
-    def based(self, digits: str) -> Node:
-        """204_5, 0.0011_2: the digits and, behind the underscore, their base."""
-        self.expect("_")
-        if self.at("op", "{") and self.peek(1).kind == "word":  # _{base 5}
-            self.position += 1
-            self.tokens[self.position] = self.next._replace(kind="op", text="{")
-        base = self.argument()
-        if not (isinstance(base, Num) and base.value.denominator == 1 and 2 <= base.value <= 36):
-            raise ParseError("a base outside 2 to 36")
-        if not set(digits) <= set("0123456789"[: int(base.value)] + "."):
-            raise ParseError("digits that the base does not have")
-        return Based(digits, int(base.value))
-
     # ------------------------------------------------ atoms
 
     def atom(self) -> Node:
@@ -334,66 +281,8 @@ class ExpressionParser:
                 return self.nested(lambda: self.bracketed(token.text))
         raise ParseError(f"no value where {token.text or 'the end'} stands")
 
-    def named(self, name: str) -> Node:
-        if name in ("e", "i") and not self.at("op", "_"):
-            return Const(name)
-        if name == "C" and self.at("op", "_") and (chosen := self.combination()) is not None:
-            return chosen
-        if self.defines():
-            return Call("@" + name, self.arguments())
-        if name in LETTER_CALLS and self.at("op", "^") and (inverse := self.inverse(name)) is not None:
-            return inverse
-        if name in LETTER_CALLS and self.at("op", "{") and self.peek(1).text == "(":
-            return Call("@" + name, (self.group(),))
-        primes = ""
-        while self.at("rel", "'", "''"):
-            primes += self.take().text
-        if (
-            self.at("op", "(")
-            and not self.next.space
-            and (name in LETTER_CALLS or primes or (name in MAYBE_CALLS and self.single_argument()))
-        ):
-            return Call("@" + name + primes, self.arguments())
-        return Sym(name + primes)
-
-    def combination(self) -> Node | None:
-        """C_5^2 and C_5^{2}: five choose two, as written in China."""
-        start = self.position
-        self.take()
-        try:
-            below = self.argument()
-            if isinstance(below, Num) and self.accept("op", "^"):
-                above = self.argument()
-                if isinstance(above, Num):
-                    return Call("binomial", (below, above))
-        except ParseError:
-            pass
-        self.position = start
-        return None
-
-    def defines(self) -> bool:
-        """Whether (x) = follows: a(n) = 2n defines a function, whatever its letter."""
-        return self.at("op", "(") and self.single_argument() and self.peek(3) == Token("rel", "=", self.peek(3).space)
-
-    def inverse(self, name: str) -> Node | None:
-        """f^{-1}(x) is no power."""
-        start = self.position
-        self.take()
-        if self.exponent() == number(-1) and self.at("op", "("):
-            return Call(f"@{name}^-1", self.arguments())
-        self.position = start
-        return None
-
-    def single_argument(self) -> bool:
-        return self.peek(1).kind in ("name", "num", "const") and self.peek(2).text == ")"
-
     def bracket_follows(self, ahead: int) -> bool:
         return self.peek(ahead).kind == "op" and self.peek(ahead).text in ("(", "{", "[")
-
-    def arguments(self) -> tuple[Node, ...]:
-        """What stands in the parentheses that open here."""
-        node = self.nested(self.parenthesis)
-        return node.items if isinstance(node, Seq) and node.kind == "tuple" else (node,)
 
     def argument(self) -> Node:
         """The argument of \\frac, \\sqrt, _ or ^: a group, or one digit, letter or command."""
@@ -401,7 +290,23 @@ class ExpressionParser:
             return self.group()
         return self.nested(self.atom)
 
+    def raw_digits(self, node: Node) -> bool:
+        """Whether a literal in parentheses has just been read: (204)_5."""
+        return isinstance(node, Num) and self.peek(-1).text == ")" and self.peek(-2).kind == "num"
+
     # The rest of the grammar of atoms is in calls.py (functions and commands) and structures.py (brackets).
+
+    def named(self, name: str) -> Node:
+        raise NotImplementedError
+
+    def degrees(self, node: Node) -> Node:
+        raise NotImplementedError
+
+    def subscripted(self, node: Node) -> Node:
+        raise NotImplementedError
+
+    def based(self, digits: str) -> Node:
+        raise NotImplementedError
 
     def group(self) -> Node:
         raise NotImplementedError

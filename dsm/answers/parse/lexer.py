@@ -232,7 +232,9 @@ class _Lexer:
             self.space = True
         elif _CONJUNCTION.fullmatch(content):
             self.add("sep", _SEPARATORS[content.strip(" ,;")])
-        elif content in FUNCTIONS and (command in FONT_COMMANDS):
+        elif content in FUNCTIONS and (
+            command in FONT_COMMANDS or content in ("cis", "lcm", "gcd", "sin", "cos", "log")
+        ):
             self.add("func", FUNCTIONS[content])
         elif len(content) == 1 and content.isalpha() and content.isascii():
             unit = command in TEXT_COMMANDS and self.after_value() and self.space

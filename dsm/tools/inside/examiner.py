@@ -11,7 +11,7 @@ what is done about it:
 - define `check` or another of the tests' names: the tests define theirs later, in another namespace;
 - return things that are equal to everything: what the program returns becomes plain data, rebuilt with the methods of
   the built-in types; instances of other classes are wrapped, and equal to nothing but each other;
-- hook into the interpreter with `sys.settrace`, `sys.setprofile`: switched off with the same occasions.
+- hook into the interpreter with `sys.settrace`, `sys.setprofile`: switched off on the same occasions.
 
 What is left to a program that sets its mind to it: to walk the interpreter's frames or the collector's objects for the
 expected values, to reach memory with `ctypes`, to work from threads of its own. A language model that has learnt such a
