@@ -23,8 +23,6 @@ MASKED = -1e30
 
 SMALL_PRODUCT = 400
 """Multiplications a matrix under which `bmm` takes another way on CPUs."""
-
-
 QUERIES = 8
 """Queries of a product over a prompt on a CPU: enough to be fast, and a whole group of the usual size."""
 MOST_QUERIES = 64

@@ -2,8 +2,8 @@
 
 Every prompt is computed once and shared by its samples, finished rows make room for waiting ones, and nothing that one
 sample says depends on what else is under way: noise comes from names (`dsm.rollout.sampling`) and sums run in a fixed
-order (`dsm.rollout.decode`). On one CPU thread in fp32 that holds to the last bit. Several threads, and CUDA, split sums
-by the size of the batch: there only what is nearly a tie can come out otherwise.
+order (`dsm.rollout.decode`). In fp32 on one CPU thread that holds to the last bit. Several threads, and CUDA, split
+sums by the size of the batch: there what is nearly a tie can come out otherwise.
 """
 
 from __future__ import annotations

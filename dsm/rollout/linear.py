@@ -2,8 +2,8 @@
 
 In fp32 on a CPU that is oneDNN's: weights are reordered once, and products are 2.3 times as fast as `F.linear` on
 processors where that goes to a library tuned for others (MKL on AMD), and as fast elsewhere. It also keeps a row's bits
-the same for any number of rows and threads, where `F.linear` changes kernels below sixteen rows and with threads. The
-operations are private to PyTorch, so what they offer is looked up when the module is imported; `F.linear` steps in.
+the same from two rows up and on any number of threads; `F.linear` changes kernels below sixteen rows, and on several
+threads. The operations are private to PyTorch: what they offer is looked up on import, and `F.linear` steps in.
 """
 
 from __future__ import annotations

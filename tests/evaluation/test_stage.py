@@ -22,7 +22,6 @@ from dsm.models.build import build_model
 from dsm.models.export import export_model
 from dsm.rollout.engine import Completion, Request
 from dsm.sandbox.probe import probe
-
 from tests.evaluation.benchmark_lab import write_rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from dsm.errors import UserError
 from dsm.models.wrapper import CausalLM
 from dsm.ops.logprobs import IGNORE
 from dsm.ops.varlen import Varlen
-from dsm.rollout import linear
+from dsm.rollout import decode, decoder, linear
 from dsm.rollout.embedded import EmbeddedEngine
 from dsm.rollout.engine import Completion, Request, RolloutEngine, Sampling
 from dsm.rollout.llama import LlamaNetwork
@@ -63,6 +63,15 @@ def test_without_packed_weights(monkeypatch, make_model, make_engine, prompts):
     for [a], [b] in zip(packed, plain, strict=True):
         assert a.token_ids == b.token_ids
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
+
+
+def test_without_padding(monkeypatch, make_model, make_engine, prompts):
+    """As on CUDA: batches of any number of rows, and wider groups."""
+    monkeypatch.setattr(decoder, "row_multiple", lambda device: 1)
+    monkeypatch.setattr(decode, "QUERIES", 24)
+    model = make_model("qwen3, normed heads")
+    groups = ask(make_engine(model, max_rows=7, prefill_tokens=30), prompts, 24, n=2)
+    assert [list(sample.token_ids) for sample, _ in groups] == model.generate(prompts, 24)
 
 
 def test_which_models_run_by_hand(family, make_model, make_engine):
