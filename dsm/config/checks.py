@@ -8,7 +8,7 @@ from pathlib import Path
 from dsm.config.base import HUB_PREFIX
 from dsm.config.evaluation import EvalConfig
 from dsm.config.report import ReportStageConfig
-from dsm.config.run import RunConfig, SFTConfig
+from dsm.config.run import ModelRunConfig, RunConfig, SFTConfig
 from dsm.errors import UserError
 
 _HUB_NAME = re.compile(r"hub:[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -29,7 +29,7 @@ def check_paths(config: RunConfig) -> None:
     if isinstance(config, SFTConfig):
         for name, source in config.data.validation.sources.items():
             _check(f"data.validation.sources.{name}.path", source.path, _DATA)
-    if isinstance(config, SFTConfig | EvalConfig):
+    if isinstance(config, ModelRunConfig):
         if config.model.path is not None:
             _check("model.path", config.model.path, "a Hugging Face folder, or hub:org/name", _MODEL)
         if config.tokenizer.path is not None:

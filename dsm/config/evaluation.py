@@ -10,8 +10,7 @@ from dsm.config.answers import GraderConfig
 from dsm.config.base import Count, Schema
 from dsm.config.benchmark import BenchmarkConfig
 from dsm.config.engine import EngineConfig
-from dsm.config.model import ModelConfig
-from dsm.config.run import RunConfig, TokenizerPathConfig
+from dsm.config.run import ModelRunConfig
 from dsm.config.sandbox import SandboxConfig
 from dsm.config.tools import ToolConfig
 from dsm.config.training import LoggerConfig, ParallelConfig
@@ -35,12 +34,10 @@ class SamplingConfig(Schema):
         return self
 
 
-class EvalConfig(RunConfig):
+class EvalConfig(ModelRunConfig):
     """`stage=eval`: measure a model."""
 
     stage: Literal["eval"]
-    model: ModelConfig
-    tokenizer: TokenizerPathConfig
     benchmarks: dict[str, BenchmarkConfig] = Field(default_factory=dict)
     prompting: Literal["auto", "few_shot", "zero_shot"] = Field(
         description="few_shot: exemplars and plain text, for base models; zero_shot: the official suffix in the chat "
@@ -58,13 +55,6 @@ class EvalConfig(RunConfig):
     engine: EngineConfig
     parallel: ParallelConfig
     logger: LoggerConfig
-
-    @property
-    def tokenizer_path(self) -> str:
-        """The tokenizer's folder: its own setting, or the model's."""
-        path = self.tokenizer.path or self.model.path
-        assert path is not None  # _complete has seen to it
-        return path
 
     def grader_of(self, benchmark: str) -> GraderConfig:
         """The run's grader with a benchmark's own house rules."""
@@ -84,11 +74,7 @@ class EvalConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
-    def _complete(self) -> EvalConfig:
+    def _some_benchmark(self) -> EvalConfig:
         if not self.benchmarks:
             raise ValueError("benchmarks={}: name at least one, as benchmark=gsm8k or benchmark=[gsm8k,math]")
-        if self.tokenizer.path is None and self.model.path is None:
-            raise ValueError(
-                "tokenizer.path=null: a new model brings no tokenizer; give a folder"
-            )
         return self

@@ -16,7 +16,7 @@ from dsm.config.base import HUB_PREFIX
 from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
 from dsm.config.evaluation import EvalConfig
 from dsm.config.report import ReportStageConfig
-from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
+from dsm.config.run import ModelRunConfig, RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
 from dsm.config.runs import newest_checkpoint, run_path
 from dsm.config.schedules import milestones
 from dsm.errors import UserError
@@ -197,7 +197,7 @@ def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[s
     return {"Memory of one device (without its context and small temporaries)": rows}
 
 
-def _model(config: SFTConfig | EvalConfig, ids: int | None) -> tuple[ModelShape | None, Rows]:
+def _model(config: ModelRunConfig, ids: int | None) -> tuple[ModelShape | None, Rows]:
     """The model's shape, if it can be known, and what to say of it."""
     model = config.model
     padded = None if ids is None else -(-ids // model.pad_vocab_multiple) * model.pad_vocab_multiple

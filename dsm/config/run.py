@@ -40,21 +40,11 @@ class TokenizerPathConfig(Schema):
     path: str | None
 
 
-class SFTConfig(RunConfig):
-    """`stage=sft`: supervised fine-tuning."""
+class ModelRunConfig(RunConfig):
+    """What a stage with a model has."""
 
-    stage: Literal["sft"]
     model: ModelConfig
     tokenizer: TokenizerPathConfig
-    data: InstructionDataConfig
-    optim: OptimConfig
-    scheduler: SchedulerConfig
-    loss: LossConfig
-    parallel: ParallelConfig
-    trainer: TrainerConfig
-    checkpoint: CheckpointConfig
-    callbacks: CallbacksConfig
-    logger: LoggerConfig
 
     @property
     def tokenizer_path(self) -> str:
@@ -64,13 +54,28 @@ class SFTConfig(RunConfig):
         return path
 
     @model_validator(mode="after")
-    def _has_tokenizer(self) -> SFTConfig:
+    def _has_tokenizer(self) -> ModelRunConfig:
         if self.tokenizer.path is None and self.model.path is None:
             raise ValueError(
                 "tokenizer.path=null: a model made from a configuration brings no tokenizer; give a folder that"
                 " 'dsm stage=tokenizer' wrote, or hub:org/name"
             )
         return self
+
+
+class SFTConfig(ModelRunConfig):
+    """`stage=sft`: supervised fine-tuning."""
+
+    stage: Literal["sft"]
+    data: InstructionDataConfig
+    optim: OptimConfig
+    scheduler: SchedulerConfig
+    loss: LossConfig
+    parallel: ParallelConfig
+    trainer: TrainerConfig
+    checkpoint: CheckpointConfig
+    callbacks: CallbacksConfig
+    logger: LoggerConfig
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> SFTConfig:

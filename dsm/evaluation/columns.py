@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dsm.answers.boxes import boxes
 from dsm.config.benchmark import PLACE
 from dsm.data.layouts import RowError
 
@@ -180,7 +181,7 @@ def _hashes(text: str, question: str, choices: Sequence[str]) -> Gold:
 
 def _boxed(text: str, question: str, choices: Sequence[str]) -> Gold:
     r"""The last box; all of them where the question asks for a list and the solution boxes its members one by one."""
-    found = boxes(text)
+    found = [box.content.strip() for box in boxes(text)]
     asks_list = re.search(r"separated\s+by\s+(?:a\s+)?comma", question) is not None
     if asks_list and len(set(found)) > 1 and not any("," in box for box in found):
         return tuple(dict.fromkeys(found))
@@ -212,20 +213,3 @@ _FORMS: dict[str, Callable[[str, str, Sequence[str]], Gold]] = {
     "choice": _choice,
     "list": _list,
 }
-
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)  # \\. steps over escaped braces
-
-
-def boxes(text: str) -> list[str]:
-    r"""What stands in each outermost `\boxed{...}` whose braces balance, trimmed, in order."""
-    found: list[str] = []
-    opened: list[int | None] = []  # one entry per open brace: where a box's content begins, None for other braces
-    for mark in _BRACES.finditer(text):
-        if mark[0].endswith("{"):
-            if mark[0] != r"\{":
-                opened.append(mark.end() if len(mark[0]) > 1 else None)
-        elif mark[0] == "}" and opened:
-            begin = opened.pop()
-            if begin is not None and not any(other is not None for other in opened):
-                found.append(text[begin : mark.start()].strip())
-    return found

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dsm.data.layouts import RowError
-from dsm.evaluation.columns import boxes, fill, put, read_choices, read_gold
+from dsm.evaluation.columns import fill, put, read_choices, read_gold
 
 
 def test_templates_take_the_first_column_there_is_paths_and_lists() -> None:
@@ -62,12 +62,3 @@ def test_letters_that_are_no_labels_stay() -> None:
 )
 def test_reference_answers(form: str, text: str, question: str, gold: tuple[str, ...]) -> None:
     assert read_gold(form, text, question, ["w", "x", "y", "z"]) == gold
-
-
-def test_boxes_are_the_outermost_ones_that_close() -> None:
-    assert boxes(r"\boxed{a_{1}} \fbox{b} \boxed {\{c\}} \boxed{\boxed{d}} \boxed{e") == [
-        "a_{1}",
-        "b",
-        r"\{c\}",
-        r"\boxed{d}",
-    ]
