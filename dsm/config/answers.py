@@ -16,6 +16,9 @@ Digits = Annotated[int, Field(ge=1, le=50)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 Tolerance = Annotated[float, Field(ge=0, lt=1)]
 
+POOL_SETTINGS = {"workers", "recycle_pairs", "memory_mb", "cache_size"}
+"""Settings of a grader that change its speed and no verdict."""
+
 
 class GraderConfig(Schema):
     """The grader, its house rules and its pool."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dsm.config.answers import POOL_SETTINGS
 from dsm.config.evaluation import EvalConfig
 from dsm.config.report import ReportStageConfig
 from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig
@@ -22,8 +23,8 @@ def result_settings(config: RunConfig) -> dict[str, Any]:
     groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger"}
     watching = dict.fromkeys(groups, True) | {
         "trainer": {"log_every", "validate_every", "max_skipped_steps"},
-        "engine": {"max_rows"},
-        "grader": {"workers"},
-        "sandbox": {"workers"},
+        "engine": {"max_rows", "cache_gb", "prefill_tokens"},
+        "grader": POOL_SETTINGS,
+        "sandbox": {"workers", "uid"},
     }
     return config.model_dump(exclude=watching)

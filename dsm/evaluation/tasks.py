@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from dsm.answers import EXTRACTORS, GraderPool
-from dsm.config.answers import GraderConfig
+from dsm.config.answers import POOL_SETTINGS, GraderConfig
 from dsm.config.benchmark import BenchmarkConfig, FewShotConfig, Prompting
 from dsm.config.evaluation import EvalConfig
 from dsm.config.listing import closest
@@ -99,11 +99,13 @@ class Bench:
         return Task(name, config, tuple(items), prompter, prompts, self._protocol(name, items, prompter))
 
     def _with_good_golds(self, name: str, items: list[Item], rejected: list[Rejected]) -> list[Item]:
-        bad = {gold.id: gold for gold in check_golds(items, self.pool(name))} if items[0].gold else {}
+        if self.config.benchmarks[name].kind == "code":
+            return items  # tests judge, not golds
+        bad = {gold.id: gold for gold in check_golds(items, self.pool(name))}
         if not bad:
             return items
         shown = "; ".join(f"item {gold.id}: {gold.gold!r} ({gold.reason})" for gold in list(bad.values())[:_SHOWN])
-        if self.config.bad_golds == "error":
+        if self.config.bad_golds == "error" or len(bad) == len(items):
             raise UserError(
                 f"benchmarks.{name}: {len(bad)} of {len(items)} reference answers do not equal themselves for"
                 f" grader.name={self.config.grader.name}: {shown}; correct them, or bad_golds=set_aside leaves them out"
@@ -132,7 +134,7 @@ class Bench:
             "tool": asked.tool,
             "stop": list(asked.stop),
             "extractor": self._extractor(name),
-            "grader": self.grader(name).model_dump(exclude={"workers"}),
+            "grader": self.grader(name).model_dump(exclude=POOL_SETTINGS),
             "max_new_tokens": sampling.max_new_tokens or config.max_new_tokens,
             "n": sampling.n,
             "temperature": sampling.temperature,

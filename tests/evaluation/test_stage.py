@@ -342,3 +342,19 @@ def test_choices_are_scored_by_a_real_model(evaluate: Any, tmp_path: Path) -> No
         scores = sample["detail"]["logprobs"]
         assert sample["answer"] == "ABC"[scores.index(max(scores))]
         assert (sample["verdict"] == "correct") == (sample["answer"] == "B")
+
+
+def test_golds_that_do_not_equal_themselves_are_named(
+    evaluate: Any, say: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An answer of nothing but markup cannot be compared with anything, itself included."""
+    rows = [{"id": "good", "question": "What is 1?", "answer": "1"}, {"id": "odd", "question": "Why?", "answer": "$ $"}]
+    data = f"benchmarks.custom.data.path={write_rows(tmp_path / 'golds.jsonl', *rows)}"
+    say(lambda prompt, sample: "\\boxed{1}")
+    assert evaluate(data, "benchmarks.custom.data.id=id")[0] == 2
+    assert "1 of 2 reference answers do not equal themselves" in (error := capsys.readouterr().err)
+    assert "item odd: '$ $'" in error
+    status, folder = evaluate(data, "benchmarks.custom.data.id=id", "bad_golds=set_aside")
+    assert status == 0
+    assert [row["id"] for row in rows_of(folder)] == ["good"]
+    assert "does not equal itself" in (folder / "rejected.custom.jsonl").read_text()
