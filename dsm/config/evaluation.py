@@ -13,7 +13,8 @@ from dsm.config.engine import EngineConfig
 from dsm.config.run import ModelRunConfig
 from dsm.config.sandbox import SandboxConfig
 from dsm.config.tools import ToolConfig
-from dsm.config.training import LoggerConfig, ParallelConfig
+from dsm.config.parallel import ParallelConfig
+from dsm.config.training import LoggerConfig
 
 
 class SamplingConfig(Schema):

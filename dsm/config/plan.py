@@ -16,7 +16,7 @@ from dsm.config.base import HUB_PREFIX
 from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
 from dsm.config.evaluation import EvalConfig
 from dsm.config.report import ReportStageConfig
-from dsm.config.run import ModelRunConfig, RunConfig, SFTConfig, TokenizerConfig, tokens_per_microbatch
+from dsm.config.run import ModelRunConfig, RunConfig, SFTConfig, TokenizerConfig
 from dsm.config.runs import newest_checkpoint, run_path
 from dsm.config.schedules import milestones
 from dsm.errors import UserError
@@ -177,7 +177,7 @@ def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[s
         precision = config.trainer.precision
         if precision == "auto":
             precision = "bf16" if kind == "cuda" else "fp32"
-        limit = tokens_per_microbatch(config, kind)
+        limit = config.tokens_per_microbatch(kind)
         share = -(-config.trainer.sequences_per_step // ranks)
         sequences = min(max(1, limit // config.data.context), share)
         parts = shape.memory(

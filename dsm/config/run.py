@@ -9,16 +9,17 @@ from pydantic import Field, model_validator
 from dsm.config.base import Count, Schema
 from dsm.config.data import InstructionDataConfig, TextDataConfig
 from dsm.config.model import ModelConfig
+from dsm.config.parallel import ParallelConfig
 from dsm.config.training import (
     CallbacksConfig,
     CheckpointConfig,
     LoggerConfig,
+    LoopConfig,
     LossConfig,
     OptimConfig,
-    ParallelConfig,
     PathsConfig,
     SchedulerConfig,
-    TrainerConfig,
+    SFTTrainerConfig,
 )
 
 
@@ -63,19 +64,45 @@ class ModelRunConfig(RunConfig):
         return self
 
 
-class SFTConfig(ModelRunConfig):
-    """`stage=sft`: supervised fine-tuning."""
+class TrainingConfig(ModelRunConfig):
+    """What a stage that updates weights has."""
 
-    stage: Literal["sft"]
-    data: InstructionDataConfig
     optim: OptimConfig
     scheduler: SchedulerConfig
     loss: LossConfig
     parallel: ParallelConfig
-    trainer: TrainerConfig
+    trainer: LoopConfig
     checkpoint: CheckpointConfig
     callbacks: CallbacksConfig
     logger: LoggerConfig
+
+    @property
+    def context(self) -> int:
+        """Tokens that one packed sequence holds at most."""
+        raise NotImplementedError
+
+    def tokens_per_microbatch(self, accelerator: str) -> int:
+        """As set, or what keeps 'cuda' or 'cpu' busy without much memory: 16K tokens, 4K, a context at least."""
+        asked = self.parallel.tokens_per_microbatch
+        return asked or max(self.context, 16_384 if accelerator == "cuda" else 4_096)
+
+    def precision(self, accelerator: str) -> str:
+        """'bf16' or 'fp32': as set, or bf16 where there is a GPU."""
+        asked = self.trainer.precision
+        return ("bf16" if accelerator == "cuda" else "fp32") if asked == "auto" else asked
+
+
+class SFTConfig(TrainingConfig):
+    """`stage=sft`: supervised fine-tuning."""
+
+    stage: Literal["sft"]
+    data: InstructionDataConfig
+    trainer: SFTTrainerConfig
+
+    @property
+    def context(self) -> int:
+        """Tokens that one packed sequence holds at most."""
+        return self.data.context
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> SFTConfig:
@@ -83,12 +110,6 @@ class SFTConfig(ModelRunConfig):
         if steps is not None and warmup >= steps > 1:
             raise ValueError(f"scheduler.warmup_steps={warmup}: must be less than trainer.steps={steps}")
         return self
-
-
-def tokens_per_microbatch(config: SFTConfig, accelerator: str) -> int:
-    """As set, or a portion that keeps 'cuda' or 'cpu' busy without much memory: 16K tokens, 4K, a context at least."""
-    asked = config.parallel.tokens_per_microbatch
-    return asked or max(config.data.context, 16_384 if accelerator == "cuda" else 4_096)
 
 
 class TokenizerTrainingConfig(Schema):

@@ -81,28 +81,25 @@ class LossConfig(Schema):
         return self
 
 
-class ParallelConfig(Schema):
-    """Where and in what portions a step is computed; changes nothing in its result."""
+class LoopConfig(Schema):
+    """The rhythm of a run, whatever its budget."""
 
-    accelerator: Literal["auto", "cpu", "cuda"]
-    tokens_per_microbatch: Count | None
-    timeout_s: float = Field(gt=0)
-
-
-class TrainerConfig(Schema):
-    """The budget and the rhythm of a run."""
-
-    steps: Count | None
-    epochs: float | None = Field(gt=0)
-    tokens: int | None = Field(gt=0, lt=2**63)
-    sequences_per_step: Count
     precision: Literal["auto", "bf16", "fp32"]
     log_every: Count
     validate_every: Count | None
     max_skipped_steps: int = Field(ge=0, lt=2**31)
 
+
+class SFTTrainerConfig(LoopConfig):
+    """A budget in steps, passes or tokens; a step counted in packed sequences."""
+
+    steps: Count | None
+    epochs: float | None = Field(gt=0)
+    tokens: int | None = Field(gt=0, lt=2**63)
+    sequences_per_step: Count
+
     @model_validator(mode="after")
-    def _one_budget(self) -> TrainerConfig:
+    def _one_budget(self) -> SFTTrainerConfig:
         given = {key: getattr(self, key) for key in ("steps", "epochs", "tokens") if getattr(self, key) is not None}
         if len(given) != 1:
             shown = ", ".join(f"{key}={value}" for key, value in given.items()) or "none"

@@ -66,11 +66,22 @@ class Document:
         ids: (L,) token ids.
         trained: (L,) bool, the tokens that the loss is taken on.
         source: number of the data source.
+        following: the token after the last one, where a longer document was cut there; it is trained on.
     """
 
     ids: NDArray[np.integer]
     trained: NDArray[np.bool_]
     source: int = 0
+    following: int | None = None
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens the loss is taken on: the first has nothing before it."""
+        return int(np.count_nonzero(self.trained[1:])) + (self.following is not None)
+
+
+NOTHING = Document(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
+"""What a rank without work computes: every rank must take part in what all do together."""
 
 
 def collate(documents: Sequence[Document]) -> MicroBatch:
@@ -80,7 +91,9 @@ def collate(documents: Sequence[Document]) -> MicroBatch:
     lengths = [len(document.ids) for document in documents]
     following = np.append(ids[1:], 0)
     wanted = np.append(trained[1:], False)
-    wanted[np.cumsum(lengths) - 1] = False  # a document's last token has nothing after it
+    last = np.cumsum(lengths) - 1
+    following[last] = [0 if document.following is None else document.following for document in documents]
+    wanted[last] = [document.following is not None for document in documents]
     return MicroBatch(
         input_ids=torch.from_numpy(ids),
         targets=torch.from_numpy(np.where(wanted, following, IGNORE)),
@@ -100,7 +113,7 @@ def step_batch(rows: Sequence[Sequence[Document]], tokens_per_microbatch: int) -
             room = tokens_per_microbatch
         portions[-1].extend(row)
         room -= size
-    trained = [int(document.trained[1:].sum()) for row in rows for document in row]
+    trained = [document.trained_tokens for row in rows for document in row]
     return StepBatch(
         microbatches=[collate(portion) for portion in portions],
         sequences=sum(count > 0 for count in trained),

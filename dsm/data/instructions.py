@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from dsm.config.data import SourceConfig
 from dsm.data.batch import Document
 from dsm.data.formats import TEMPLATES, Example, load_source, tokenise
+from dsm.data.order import PackedOrder
 from dsm.data.permutation import splitmix64
 from dsm.data.records import Rejected, content_fingerprint
 from dsm.data.tokenizer import tokenizer_fingerprint
@@ -66,6 +67,18 @@ class TokenisedExamples:
             sources=self.sources[examples],
             questions=self.questions[examples],
         )
+
+
+@dataclass(frozen=True)
+class PackedExamples:
+    """The packed sequences of a run, as `dsm.data.stream` reads them."""
+
+    examples: TokenisedExamples
+    order: PackedOrder
+
+    def __getitem__(self, number: int) -> list[Document]:
+        """The examples of one sequence."""
+        return [self.examples[int(example)] for example in self.order[number]]
 
 
 @dataclass(frozen=True)

@@ -1,72 +1,82 @@
-"""The steps of a run as a stream: step s of rank r is computed from (s, r), so one integer is all its state."""
+"""The steps of a run: step s of rank r is computed from (s, r), so one integer is all the state there is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
 
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dsm.data.batch import Document, StepBatch, step_batch
-from dsm.data.instructions import TokenisedExamples
-from dsm.data.order import PackedOrder
+from dsm.data.batch import NOTHING, Document, StepBatch, collate, step_batch
+
+
+class Rows(Protocol):
+    """The packed sequences of a run, counted from its start, in any order."""
+
+    def __getitem__(self, number: int) -> Sequence[Document]:
+        """The documents of one sequence."""
+        ...
 
 
 @dataclass
-class StepStream(IterableDataset[StepBatch]):
-    """This rank's share of every step still to come.
+class StepStream(Dataset[StepBatch]):
+    """This rank's share of every step.
 
     Attributes:
-        examples: the tokens.
-        order: which examples stand in which packed sequence.
-        sequences_per_step: packed sequences in one step, over all ranks.
-        sequences: sequences in the whole run; the last step takes what is left.
+        rows: the packed sequences.
+        sequences_per_step: in one step, over all ranks; a fraction is met exactly over many steps.
+        sequences: in the whole run; the last step takes what is left.
         tokens_per_microbatch: packed tokens computed at once.
-        first_step: called when the stream starts; the number of steps already made.
-        rank: this process.
-        world_size: all processes.
+        rank: which share is this process's.
+        shares: how many there are.
+        workers: processes that prepare steps ahead; they change nothing else.
     """
 
-    examples: TokenisedExamples
-    order: PackedOrder
-    sequences_per_step: int
+    rows: Rows
+    sequences_per_step: int | Fraction
     sequences: int
     tokens_per_microbatch: int
-    first_step: Callable[[], int] = lambda: 0
     rank: int = 0
-    world_size: int = 1
+    shares: int = 1
+    workers: int = 0
 
     @property
     def steps(self) -> int:
         """Steps in the whole run."""
         return -(-self.sequences // self.sequences_per_step)
 
-    def step(self, number: int) -> StepBatch:
+    def first_sequence(self, step: int) -> int:
+        """The sequence that a step begins with; of `steps`, the number of all."""
+        return min(int(step * self.sequences_per_step), self.sequences)
+
+    def __getitem__(self, step: int) -> StepBatch:
         """This rank's part of one step."""
-        first = number * self.sequences_per_step
-        last = min(first + self.sequences_per_step, self.sequences)
-        rows = [self._row(i) for i in range(first + self.rank, last, self.world_size)]
-        if not rows:
-            return replace(step_batch([[self._nothing()]], self.tokens_per_microbatch), positions=0)
+        first, last = self.first_sequence(step), self.first_sequence(step + 1)
+        rows = [self.rows[i] for i in range(first + self.rank, last, self.shares)]
+        if not rows:  # every rank must take part in the gradient's sum
+            return StepBatch([collate([NOTHING])], sequences=0, tokens=0, positions=0)
         return step_batch(rows, self.tokens_per_microbatch)
 
-    def _row(self, sequence: int) -> list[Document]:
-        return [self.examples[int(example)] for example in self.order[sequence]]
+    def __len__(self) -> int:
+        """Steps in the whole run."""
+        return self.steps
 
-    def _nothing(self) -> Document:
-        """What a rank without a sequence computes: every rank must take part in the gradient's sum."""
-        document = self.examples[0]
-        return Document(document.ids[:1], document.trained[:1] & False, document.source)
+    def loader(self, first_step: Callable[[], int]) -> DataLoader[StepBatch]:
+        """The steps from `first_step()` on, in order, for Lightning; it is asked when the loop begins."""
+        return DataLoader(self, batch_size=None, sampler=_StepsFrom(first_step, self.steps), num_workers=self.workers)
 
-    def __iter__(self) -> Iterator[StepBatch]:
-        """The steps from `first_step()` on."""
-        for number in range(self.first_step(), self.steps):
-            yield self.step(number)
+
+@dataclass
+class _StepsFrom(Sampler[int]):
+    """The numbers of the steps still to come."""
+
+    first_step: Callable[[], int]
+    steps: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first_step(), self.steps))
 
     def __len__(self) -> int:
-        """Steps still to come."""
         return max(0, self.steps - self.first_step())
-
-    def loader(self) -> DataLoader[StepBatch]:
-        """For Lightning: a loader that passes the steps on as they are."""
-        return DataLoader(self, batch_size=None)

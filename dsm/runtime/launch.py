@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 
-from dsm.config.training import ParallelConfig
+from dsm.config.parallel import Layout, ParallelConfig
 from dsm.errors import UserError
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    layout: Layout = Layout()
     patient: Any = None  # the group of all ranks for waits without a limit
 
     @classmethod
@@ -42,6 +43,16 @@ class World:
             local_rank=int(os.environ.get("LOCAL_RANK", 0)),
             local_size=int(os.environ.get("LOCAL_WORLD_SIZE", size)),
         )
+
+    @property
+    def data_rank(self) -> int:
+        """Which share of the data is this process's; the ranks of one tensor group have the same."""
+        return self.rank // self.layout.tensor
+
+    @property
+    def data_size(self) -> int:
+        """Shares of the data."""
+        return self.size // self.layout.tensor
 
     @property
     def first(self) -> bool:
@@ -102,6 +113,7 @@ def accelerator(config: ParallelConfig) -> str:
 def processes(config: ParallelConfig) -> Iterator[World]:
     """Join the other ranks, if there are any, for the time of a run."""
     world = World.from_environment()
+    world = replace(world, layout=config.layout(world.size))
     if world.size == 1:
         yield world
         return

@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from transformers import PreTrainedTokenizerBase
 
-from dsm.config.run import SFTConfig
+from dsm.config.run import TrainingConfig
 from dsm.errors import StoppedError
 from dsm.files import atomic_write_text
 from dsm.models.export import export_model
@@ -33,7 +33,7 @@ log = logging.getLogger("dsm")
 
 
 def fit(
-    config: SFTConfig, module: UpdateModule, material: Material, tokenizer: PreTrainedTokenizerBase, here: Session
+    config: TrainingConfig, module: UpdateModule, material: Material, tokenizer: PreTrainedTokenizerBase, here: Session
 ) -> dict[str, Any]:
     """Train to the end of the budget, export, and leave metrics.json.
 
@@ -45,8 +45,7 @@ def fit(
     """
     world, run = here.world, here.run
     stream = material.stream
-    stream.first_step = lambda: module.progress.step
-    attended = [batch.varlen.mean_attended_length for batch in stream.step(0).microbatches]
+    attended = [batch.varlen.mean_attended_length for batch in stream[0].microbatches]
     flops_per_token = module.model.flops_per_token(sum(attended) / len(attended))
     metrics = Metrics(config.trainer.log_every, flops_per_token, world.size)
     checkpoint = ExactCheckpoint(run.checkpoints, config.checkpoint, material.facts, world, config.seed)
@@ -77,7 +76,9 @@ def fit(
     began = time.time()
     try:
         with checkpoint.listening(), suppress(SIGTERMException):  # Lightning's own, if it was quicker
-            trainer.fit(module, stream.loader(), ckpt_path=run.checkpoint, weights_only=True)
+            trainer.fit(
+                module, stream.loader(lambda: module.progress.step), ckpt_path=run.checkpoint, weights_only=True
+            )
     finally:
         close(loggers)
     if checkpoint.signal is not None and module.progress.step < stream.steps:
@@ -92,7 +93,7 @@ def fit(
     return world.broadcast(final)
 
 
-def _devices(config: SFTConfig, world: World) -> dict[str, Any]:
+def _devices(config: TrainingConfig, world: World) -> dict[str, Any]:
     """Trainer arguments for this machine: one device a process; DDP where there are several processes."""
     strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False) if world.size > 1 else "auto"
     return {
@@ -105,7 +106,7 @@ def _devices(config: SFTConfig, world: World) -> dict[str, Any]:
 
 
 def _finish(
-    config: SFTConfig,
+    config: TrainingConfig,
     module: UpdateModule,
     material: Material,
     tokenizer: PreTrainedTokenizerBase,

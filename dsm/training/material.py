@@ -13,9 +13,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.data import SourceConfig
-from dsm.config.run import SFTConfig, tokens_per_microbatch
+from dsm.config.run import SFTConfig
 from dsm.data.batch import MicroBatch, step_batch
 from dsm.data.instructions import (
+    PackedExamples,
     TokenisedExamples,
     TokenisedSources,
     fit_context,
@@ -76,9 +77,12 @@ def instruction_material(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, 
 
     weights = [source.weight for source in data.sources.values()]
     order = PackedOrder(train.lengths, train.sources, weights, data.context, data.packing, config.seed)
-    limit = tokens_per_microbatch(config, accelerator(config.parallel))
+    limit = config.tokens_per_microbatch(accelerator(config.parallel))
     per_step = config.trainer.sequences_per_step
-    stream = StepStream(train, order, per_step, _budget(config, order), limit, rank=world.rank, world_size=world.size)
+    stream = StepStream(
+        PackedExamples(train, order), per_step, _budget(config, order), limit,
+        rank=world.data_rank, shares=world.data_size, workers=config.parallel.data_workers,
+    )  # fmt: skip
 
     about |= about_train | about_held_out | {"held out": f"{len(held_out):,} examples"} | _about_packing(order)
     for name, text in about.items():
@@ -153,7 +157,7 @@ def _keep_rejected(found: Sequence[TokenisedSources], file: Path) -> None:
 
 def _validation_batches(held_out: TokenisedExamples, context: int, limit: int, world: World) -> list[MicroBatch]:
     """This rank's share of the held-out examples."""
-    mine = held_out.select(np.arange(world.rank, len(held_out), world.size))
+    mine = held_out.select(np.arange(world.data_rank, len(held_out), world.data_size))
     if not len(mine):
         return []
     rows = pack(mine.lengths, np.arange(len(mine)), context, "random")

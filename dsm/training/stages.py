@@ -34,15 +34,12 @@ def fine_tune(config: SFTConfig) -> dict[str, Any]:
         material = instruction_material(config, tokenizer, here)
         model = build_model(config.model, len(tokenizer), seed=config.seed)
         log.info("model: %s parameters", f"{model.num_parameters():,}")
-        precision = config.trainer.precision
-        if precision == "auto":
-            precision = "bf16" if accelerator(config.parallel) == "cuda" else "fp32"
         settings = StepSettings(
             optim=config.optim,
             scheduler=config.scheduler,
             loss=config.loss,
             total_steps=material.stream.steps,
-            precision=precision,
+            precision=config.precision(accelerator(config.parallel)),
             max_skipped_steps=config.trainer.max_skipped_steps,
         )
         return fit(config, SFTModule(model, settings), material, tokenizer, here)

@@ -12,7 +12,7 @@ coefficient.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,15 +20,17 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from dsm.config.schedules import learning_rate
 from dsm.config.training import LossConfig, OptimConfig, SchedulerConfig
-from dsm.data.batch import MicroBatch, StepBatch
+from dsm.data.batch import NOTHING, MicroBatch, StepBatch, collate
 from dsm.errors import NonFiniteError, UserError
 from dsm.models.wrapper import CausalLM
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
+from dsm.ops.norms import clip_grad_norm
 from dsm.training.optim import build_adamw
 
 
@@ -42,6 +44,7 @@ class Progress:
     sequences: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    source_positions: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class StepSettings:
     total_steps: int
     precision: str
     max_skipped_steps: int
+    source_names: Sequence[str] = ()
 
 
 @dataclass
@@ -116,13 +120,27 @@ class UpdateModule(pl.LightningModule):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def forward_microbatch(self, batch: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums over tokens: weighted objective, weighted log-probability, plain entropy; three fp32 scalars."""
+    def forward_microbatch(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """The weighted objective, summed over tokens, and what is told of the micro-batch (see `_sums`)."""
         with self.autocast():
             logprobs, entropy = self.model.logprobs(batch.input_ids, batch.varlen, batch.targets)
         weights = token_weights(batch.targets != IGNORE, batch.varlen, self.settings.loss.normalisation)
         weighted = (self.objective(logprobs, entropy, batch) * weights).sum()
-        return weighted, (logprobs.detach() * weights).sum(), entropy.detach().sum()
+        return weighted, self._sums(logprobs.detach(), entropy.detach(), weights, batch)
+
+    def _sums(self, logprobs: Tensor, entropy: Tensor, weights: Tensor, batch: MicroBatch) -> Tensor:
+        """(1 + sources, 3) float64, sums over tokens.
+
+        Row 0: weighted log-probability, entropy, 0. Row 1 + s, of source s: log-probability, trained tokens, positions.
+        """
+        sums = torch.zeros(1 + len(self.settings.source_names), 3, dtype=torch.float64, device=logprobs.device)
+        sums[0, 0], sums[0, 1] = (logprobs * weights).sum(), entropy.sum()
+        if self.settings.source_names:
+            lengths = batch.varlen.cu_seqlens.diff().long()
+            source = torch.repeat_interleave(batch.sources, lengths, output_size=len(logprobs))
+            per_token = torch.stack([logprobs, batch.targets != IGNORE, torch.ones_like(logprobs)], 1)
+            sums[1:].index_add_(0, source, per_token.double())
+        return sums
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """One optimiser step over all its micro-batches."""
@@ -131,36 +149,53 @@ class UpdateModule(pl.LightningModule):
         loss = self.settings.loss
         count = normaliser(loss.normalisation, sequences, tokens, loss.constant_length)
         # DDP averages over ranks what has to be a sum.
-        scale = self.trainer.world_size / max(count, 1)
+        averaged = self.trainer.world_size if isinstance(self.trainer.strategy, DDPStrategy) else 1
+        scale = averaged / max(count, 1)
 
-        sums = torch.zeros(2, device=self.device)
+        sums = torch.zeros(1 + len(self.settings.source_names), 3, dtype=torch.float64, device=self.device)
         for microbatch, synchronise in self._microbatches(batch):
             with synchronise:
-                objective, logprobs, entropy = self.forward_microbatch(microbatch)
+                objective, told = self.forward_microbatch(microbatch)
                 self.manual_backward(-scale * objective)
-            sums += torch.stack([logprobs, entropy])
-        logprob_sum, entropy_sum = (float(value) for value in self.sum_over_ranks(sums))
+            sums += told
+        sums = self.sum_over_ranks(sums).cpu()
 
         report = StepReport(
-            loss=-logprob_sum / max(count, 1),
-            entropy=entropy_sum / max(tokens, 1),
+            loss=-float(sums[0, 0]) / max(count, 1),
+            entropy=float(sums[0, 1]) / max(tokens, 1),
             sequences=sequences,
             tokens=tokens,
             positions=positions,
         )
+        progress = self.progress
+        seen = progress.source_positions or [0] * len(self.settings.source_names)
+        for number, name in enumerate(self.settings.source_names):
+            logprobs, trained, here = sums[1 + number].tolist()
+            seen[number] += int(here)
+            if trained:
+                report.extra[f"train/loss/{name}"] = -logprobs / trained
+            report.extra[f"mix/tokens/{name}"] = seen[number]
         report.applied = self._update(report, trained=count > 0)
         self.report = report
-        progress = self.progress
         progress.step += 1
         progress.sequences += sequences
         progress.tokens += tokens
         progress.positions += positions
+        progress.source_positions = seen
 
     def _microbatches(self, batch: StepBatch) -> Iterator[tuple[MicroBatch, AbstractContextManager[Any]]]:
-        """The micro-batches, each with the context that lets only the last one synchronise gradients."""
-        blocked = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
-        last = len(batch.microbatches) - 1
-        for i, microbatch in enumerate(batch.microbatches):
+        """The micro-batches, each with the context that lets only the last one synchronise gradients.
+
+        A sharded model is gathered in every forward pass, so its ranks make equally many; some of nothing.
+        """
+        strategy, microbatches = self.trainer.strategy, list(batch.microbatches)
+        blocked = getattr(strategy, "block_backward_sync", nullcontext)
+        if isinstance(strategy, ModelParallelStrategy):
+            most = torch.tensor(len(microbatches), device=self.device)
+            dist.all_reduce(most, op=dist.ReduceOp.MAX)
+            microbatches += [collate([NOTHING]).to(self.device)] * (int(most) - len(microbatches))
+        last = len(microbatches) - 1
+        for i, microbatch in enumerate(microbatches):
             yield microbatch, nullcontext() if i == last else blocked()
 
     def _update(self, report: StepReport, *, trained: bool) -> bool:
@@ -172,8 +207,7 @@ class UpdateModule(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = report.lr
         limit = settings.optim.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
-        report.grad_norm = float(norm)
+        report.grad_norm = float(clip_grad_norm(self.model.parameters(), math.inf if limit is None else limit))
         # Every rank holds the same summed gradient and loss, so every rank takes the same branch.
         applied = trained and math.isfinite(report.grad_norm) and math.isfinite(report.loss)
         if applied:
@@ -192,8 +226,8 @@ class UpdateModule(pl.LightningModule):
         return applied
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
-        """A small tensor summed over all ranks (unchanged in a single process)."""
+        """A small tensor summed over the ranks that see different data (unchanged in a single process)."""
         values = values.to(self.device)
         if self.trainer.world_size > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=getattr(self.trainer.strategy, "data_group", None))
         return values

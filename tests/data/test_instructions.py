@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 from dsm.config.data import SourceConfig
 from dsm.data.batch import Document, collate, step_batch
-from dsm.data.instructions import TokenisedExamples, fit_context, hold_out, tokenise_sources
+from dsm.data.instructions import PackedExamples, TokenisedExamples, fit_context, hold_out, tokenise_sources
 from dsm.data.order import PackedOrder
 from dsm.data.stream import StepStream
 from dsm.data.tokenizer import train_tokenizer
@@ -143,12 +145,12 @@ def test_cutting_away_every_answer_leaves_the_example_out():
 def stream(rank: int = 0, world_size: int = 1, limit: int = 64, sequences: int = 22) -> StepStream:
     examples = flat([7, 3, 9, 2, 5, 8, 11, 6, 4, 10] * 2)
     order = PackedOrder(examples.lengths, examples.sources, [1.0], 16, "best_fit", 0)
-    return StepStream(examples, order, 5, sequences, limit, rank=rank, world_size=world_size)
+    return StepStream(PackedExamples(examples, order), 5, sequences, limit, rank=rank, shares=world_size)
 
 
 def documents(stream: StepStream, step: int) -> list[list[int]]:
     split = []
-    for batch in stream.step(step).microbatches:
+    for batch in stream[step].microbatches:
         split += [part.tolist() for part in torch.split(batch.input_ids, list(batch.varlen.lengths))]
     return sorted(split)
 
@@ -163,15 +165,26 @@ def test_a_step_holds_the_same_documents_for_every_world_and_microbatch(world_si
 
 
 def test_ranks_without_a_sequence_still_take_part():
-    last = [stream(rank, 3).step(4) for rank in range(3)]  # 22 sequences leave two for the last step
+    last = [stream(rank, 3)[4] for rank in range(3)]  # 22 sequences leave two for the last step
     assert [batch.sequences > 0 for batch in last] == [True, True, False]
     assert last[2].tokens == 0
     assert last[2].microbatches[0].targets.tolist() == [IGNORE]
 
 
-def test_the_stream_starts_where_the_run_stands():
-    here = stream()
-    here.first_step = lambda: 3
-    assert len(here) == 2
-    rest = [sorted(batch.input_ids.tolist()) for step in here for batch in step.microbatches]
-    assert rest == [sorted(batch.input_ids.tolist()) for n in (3, 4) for batch in stream().step(n).microbatches]
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_starts_where_the_run_stands(workers):
+    here = replace(stream(), workers=workers)
+    rest = [sorted(batch.input_ids.tolist()) for step in here.loader(lambda: 3) for batch in step.microbatches]
+    assert rest == [sorted(batch.input_ids.tolist()) for n in (3, 4) for batch in stream()[n].microbatches]
+
+
+def test_a_fractional_step_is_met_exactly_over_many():
+    here = replace(stream(), sequences_per_step=Fraction(5, 2), sequences=10)
+    assert [here.first_sequence(step) for step in range(here.steps + 1)] == [0, 2, 5, 7, 10]
+
+
+def test_a_document_that_was_cut_trains_on_what_follows():
+    whole = Document(np.array([5, 6, 7]), np.ones(3, dtype=bool))
+    batch = collate([Document(whole.ids[:2], whole.trained[:2], following=7), whole])
+    assert batch.targets.tolist() == [6, 7, 6, 7, IGNORE]
+    assert step_batch([[Document(whole.ids[:2], whole.trained[:2], following=7)]], 8).tokens == 2
