@@ -10,10 +10,10 @@ from dsm.config.answers import GraderConfig
 from dsm.config.base import Count, Schema
 from dsm.config.benchmark import BenchmarkConfig
 from dsm.config.engine import EngineConfig
+from dsm.config.parallel import ParallelConfig
 from dsm.config.run import ModelRunConfig
 from dsm.config.sandbox import SandboxConfig
 from dsm.config.tools import ToolConfig
-from dsm.config.parallel import ParallelConfig
 from dsm.config.training import LoggerConfig
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -28,7 +28,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     patient: Any = None  # the group of all ranks for waits without a limit
 
     @classmethod

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
+from dsm.config.parallel import ParallelConfig
 from dsm.config.run import RunConfig
 from dsm.config.runs import RunFolder, open_run
-from dsm.config.parallel import ParallelConfig
 from dsm.errors import UserError
 from dsm.runtime.launch import World, processes
 

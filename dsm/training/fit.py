@@ -128,7 +128,7 @@ def _finish(
             "steps": module.progress.step,
             "packed positions": module.progress.positions,
             "trained tokens": module.progress.tokens,
-            "sequences a step": config.trainer.sequences_per_step,
+            "sequences a step": f"{float(material.stream.sequences_per_step):g}",
             "learning rate": config.optim.lr,
             "schedule": config.scheduler.name,
             "loss": config.loss.normalisation,

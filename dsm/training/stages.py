@@ -15,8 +15,8 @@ from dsm.models.build import build_model, transformers_config
 from dsm.runtime.launch import accelerator
 from dsm.runtime.session import session
 from dsm.training.fit import fit
+from dsm.training.likelihood import LikelihoodModule
 from dsm.training.material import instruction_material
-from dsm.training.sft import SFTModule
 from dsm.training.step import StepSettings
 
 log = logging.getLogger("dsm")
@@ -42,7 +42,7 @@ def fine_tune(config: SFTConfig) -> dict[str, Any]:
             precision=config.precision(accelerator(config.parallel)),
             max_skipped_steps=config.trainer.max_skipped_steps,
         )
-        return fit(config, SFTModule(model, settings), material, tokenizer, here)
+        return fit(config, LikelihoodModule(model, settings), material, tokenizer, here)
 
 
 def train_tokenizer(config: TokenizerConfig) -> dict[str, Any]:

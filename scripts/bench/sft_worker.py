@@ -102,10 +102,10 @@ def dsm_trainer(spec: Spec) -> Result:
     from transformers import AutoModelForCausalLM
 
     from dsm.cli import main as dsm
-    from dsm.training.sft import SFTModule
+    from dsm.training.likelihood import LikelihoodModule
 
     meters: list[Meter] = []
-    train = SFTModule.training_step
+    train = LikelihoodModule.training_step
 
     def begin(module: Any) -> None:
         meters.append(Meter())
@@ -115,8 +115,8 @@ def dsm_trainer(spec: Spec) -> Result:
         meters[0].tokens = module.progress.positions
         meters[0].step()  # callbacks fall between two marks; the checkpoint after the last step does not
 
-    SFTModule.on_train_start = begin  # type: ignore[method-assign]
-    SFTModule.training_step = metered_step  # type: ignore[method-assign]
+    LikelihoodModule.on_train_start = begin  # type: ignore[method-assign]
+    LikelihoodModule.training_step = metered_step  # type: ignore[method-assign]
     settings = {
         "stage": "sft",
         "seed": spec["seed"],

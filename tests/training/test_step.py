@@ -18,7 +18,7 @@ from dsm.config.training import ConstantConfig, LossConfig, OptimConfig
 from dsm.data.batch import Document, MicroBatch, StepBatch, step_batch
 from dsm.errors import NonFiniteError
 from dsm.models.wrapper import CausalLM
-from dsm.training.sft import SFTModule
+from dsm.training.likelihood import LikelihoodModule
 from dsm.training.step import StepSettings
 
 CONFIG = LlamaConfig(
@@ -55,7 +55,7 @@ def make_rows(seed: int = 0) -> list[list[Document]]:
 ROWS = make_rows()
 
 
-class Observed(SFTModule):
+class Observed(LikelihoodModule):
     """SFT that keeps the gradients of its last step; the objective of the steps in `bad` is not finite."""
 
     bad: Iterable[int] = ()
