@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dsm.config.base import HUB_PREFIX
 from dsm.errors import UserError
@@ -47,7 +47,7 @@ class Rejected:
     raw: str
 
 
-class _DamagedStreamError(Exception):
+class DamagedStreamError(Exception):
     """A compressed stream that breaks off; `partial` is the unfinished line before the break."""
 
     def __init__(self, reason: str, partial: bytes = b"") -> None:
@@ -76,8 +76,8 @@ def read_records(
     name = f"{key}={path}"
     if path.startswith(HUB_PREFIX) or _is_saved_dataset(Path(path)):
         return _non_empty(_dataset_rows(path, split, name), name)
-    files = _data_files(Path(path), split, name)
-    return _non_empty((row for file in files for row in _file_rows(file, name, allow_nan)), name)
+    files = data_files(Path(path), split, name)
+    return _non_empty((row for file in files for row in file_rows(file, name, allow_nan)), name)
 
 
 def content_fingerprint(path: str, *, split: str | None = None, key: str = "path") -> str:
@@ -93,7 +93,7 @@ def content_fingerprint(path: str, *, split: str | None = None, key: str = "path
     if _is_saved_dataset(root):
         files = sorted(p for p in root.rglob("*") if p.is_file())
     else:
-        files = _data_files(root, split, name)
+        files = data_files(root, split, name)
     try:
         for file in files:
             relative = str(file.relative_to(root)) if root.is_dir() else file.name
@@ -121,12 +121,18 @@ def _non_empty(rows: Iterable[Record | Rejected], name: str) -> Iterator[Record 
         raise UserError(f"{name}: holds no rows")
 
 
-def _data_files(path: Path, split: str | None, name: str) -> list[Path]:
-    allowed = f"allowed are {', '.join(SUFFIXES)}, a folder of them, a datasets.save_to_disk folder, or hub:org/name"
+def data_files(path: Path, split: str | None, name: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """`path`, or the files of that folder in the order of their names, whose names end in one of `suffixes`.
+
+    Raises:
+        UserError: there are none; `name` is how the error begins.
+    """
+    others = ", a datasets.save_to_disk folder, or hub:org/name" if suffixes == SUFFIXES else ""
+    allowed = f"allowed are {', '.join(suffixes)}, a folder of them{others}"
     if not os.path.exists(path):  # unlike Path.exists it answers False, not PermissionError, below a closed folder
         raise UserError(f"{name}: does not exist{_hint(path)}; {allowed}")
     if path.is_dir():
-        files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name.endswith(SUFFIXES) and p.name[0] != "."]
+        files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name.endswith(suffixes) and p.name[0] != "."]
         if not files:
             raise UserError(f"{name}: the folder holds no data files; {allowed}")
         if split is None:
@@ -136,7 +142,7 @@ def _data_files(path: Path, split: str | None, name: str) -> list[Path]:
             found = ", ".join(p.relative_to(path).as_posix() for p in files[:5])
             raise UserError(f"{name}: no file belongs to split={split}; the folder holds {found}")
         return chosen
-    if not path.name.endswith(SUFFIXES):
+    if not path.name.endswith(suffixes):
         raise UserError(f"{name}: unsupported kind of file; {allowed}")
     if split is not None:
         raise UserError(f"{name}: split={split} does not apply to a single file; leave split out")
@@ -153,7 +159,8 @@ def _hint(path: Path) -> str:
     return f" (did you mean {path.parent / close[0]}?)" if close else ""
 
 
-def _file_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Rejected]:
+def file_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Rejected]:
+    """The rows of one file with one of `SUFFIXES`, which may be none; `name` is how its `UserError` begins."""
     try:
         if file.suffix == ".parquet":
             yield from _parquet_rows(file, name)
@@ -166,14 +173,14 @@ def _file_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Reje
 def _jsonl_rows(file: Path, name: str, allow_nan: bool) -> Iterator[Record | Rejected]:
     number = 0
     try:
-        for number, line in enumerate(_lines(_chunks(file)), start=1):
+        for number, line in enumerate(_lines(file_chunks(file)), start=1):
             if number == 1:
                 if line.startswith((b"\xff\xfe", b"\xfe\xff")):
                     raise UserError(f"{name}: {file} is UTF-16; save it as UTF-8")
                 line = line.removeprefix(_BOM)
             if line.strip():
-                yield _parse_line(line, f"{file}:{number}", allow_nan)
-    except _DamagedStreamError as damage:
+                yield parse_line(line, f"{file}:{number}", allow_nan)
+    except DamagedStreamError as damage:
         if number == 0 and not damage.partial:
             raise UserError(f"{name}: {file} {damage.reason}") from damage
         raw = damage.partial.decode("utf-8", errors="replace")[:RAW_CHARS]
@@ -187,29 +194,39 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             *lines, tail = (tail + chunk).split(b"\n")
             yield from lines
-    except _DamagedStreamError as damage:
+    except DamagedStreamError as damage:
         damage.partial = tail
         raise
     if tail:
         yield tail
 
 
-def _chunks(file: Path) -> Iterator[bytes]:
+def file_chunks(file: Path) -> Iterator[bytes]:
+    """`unpacked` of a whole file."""
     with file.open("rb") as raw:
-        if file.suffix == ".gz":
-            stream = gzip.GzipFile(fileobj=raw)
-            try:
-                while chunk := stream.read1(_CHUNK_BYTES):
-                    yield chunk
-            except EOFError as error:
-                raise _DamagedStreamError("is a truncated gzip stream") from error
-            except (gzip.BadGzipFile, zlib.error) as error:
-                raise _DamagedStreamError(f"is not valid gzip ({_first_line(error)})") from error
-        elif file.suffix == ".zst":
-            yield from _zstd_chunks(iter(lambda: raw.read(_CHUNK_BYTES), b""))
-        else:
-            while chunk := raw.read(_CHUNK_BYTES):
+        yield from unpacked(raw, file.suffix)
+
+
+def unpacked(raw: BinaryIO, suffix: str) -> Iterator[bytes]:
+    """A stream's bytes in pieces, unpacked if `suffix` is .gz or .zst.
+
+    Raises:
+        DamagedStreamError: the packed stream breaks off.
+    """
+    if suffix == ".gz":
+        stream = gzip.GzipFile(fileobj=raw)
+        try:
+            while chunk := stream.read1(_CHUNK_BYTES):
                 yield chunk
+        except EOFError as error:
+            raise DamagedStreamError("is a truncated gzip stream") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise DamagedStreamError(f"is not valid gzip ({_first_line(error)})") from error
+    elif suffix == ".zst":
+        yield from _zstd_chunks(iter(lambda: raw.read(_CHUNK_BYTES), b""))
+    else:
+        while chunk := raw.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def _zstd_chunks(compressed: Iterator[bytes]) -> Iterator[bytes]:
@@ -226,12 +243,13 @@ def _zstd_chunks(compressed: Iterator[bytes]) -> Iterator[bytes]:
                 data = frame.unused_data if frame.eof else b""
                 frame = None if frame.eof else frame
     except zstandard.ZstdError as error:
-        raise _DamagedStreamError(f"is not valid zstd ({_first_line(error)})") from error
+        raise DamagedStreamError(f"is not valid zstd ({_first_line(error)})") from error
     if frame is not None:
-        raise _DamagedStreamError("is a truncated zstd stream")
+        raise DamagedStreamError("is a truncated zstd stream")
 
 
-def _parse_line(line: bytes, location: str, allow_nan: bool) -> Record | Rejected:
+def parse_line(line: bytes, location: str, allow_nan: bool) -> Record | Rejected:
+    """The row that one line of JSON holds."""
     raw = line.decode("utf-8", errors="replace").strip()[:RAW_CHARS]
     try:
         return _checked(json.loads(line.decode("utf-8")), location, raw, allow_nan)
