@@ -21,7 +21,9 @@ class ModelConfig(Schema):
     attention: Literal["auto", "flash_attn_4", "flash_attn_3", "flash_attn_2", "torch_varlen", "sdpa"] = Field(
         "auto", description="the kernel for packed attention; auto = the first of these that runs here"
     )
-    activation_checkpointing: bool = Field(False, description="recompute each block in backward: less memory")
+    activation_checkpointing: Literal["none", "selective", "full"] = Field(
+        "none", description="what is computed again in backward: nothing, all but attention, whole blocks"
+    )
     compile: bool = Field(False, description="torch.compile each block")
 
     @model_validator(mode="after")

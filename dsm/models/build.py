@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import textwrap
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,83 @@ from dsm.config.base import HUB_PREFIX
 from dsm.config.model import ModelConfig
 from dsm.errors import UserError
 from dsm.models.attention import check_backend
+from dsm.models.loading import checkpoint_files, load_slices, materialise, parameters_on_meta, scatter_from_first
+from dsm.models.sharding import Sharding, shard_model
 from dsm.models.wrapper import CausalLM, seeded_rng
 
+_UNREADABLE = (OSError, ValueError, SafetensorError)
 
-def build_model(cfg: ModelConfig, vocab_size: int, *, dtype: torch.dtype = torch.float32, seed: int) -> CausalLM:
-    """The model on the CPU in training mode; new weights depend on `seed` alone.
 
-    `vocab_size` is the number of the tokenizer's ids. Raises `UserError` for whatever the settings or the folder lack.
+def build_model(
+    cfg: ModelConfig,
+    vocab_size: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    seed: int,
+    sharding: Sharding | None = None,
+) -> CausalLM:
+    """The model in training mode; new weights depend on `seed` alone, however they are spread.
+
+    `vocab_size` is the number of the tokenizer's ids. Without `sharding` the model is whole and on the CPU; with it,
+    each process builds its shards on its device, and all must call this together. Raises `UserError` for whatever the
+    settings or the folder lack.
     """
     check_backend(cfg.attention)  # before gigabytes are read
+    if sharding is not None:
+        return _build_shards(cfg, vocab_size, dtype, seed, sharding)
+    return _wrap(cfg, _build_whole(cfg, vocab_size, dtype, seed)).train()  # from_pretrained leaves evaluation mode
+
+
+def abstract_model(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype = torch.float32) -> CausalLM:
+    """The same model with no weights but on the meta device: shapes and counts at no memory; buffers are real."""
+    config = transformers_config(cfg, vocab_size)
+    config.vocab_size = embedding_rows(cfg, vocab_size)
+    with parameters_on_meta():
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return _wrap(cfg, model).train()
+
+
+def _build_whole(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype, seed: int) -> PreTrainedModel:
+    """On the CPU of this process."""
     config = transformers_config(cfg, vocab_size)
     with seeded_rng(seed):
         if cfg.path is None:
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-        else:
-            model = _load(cfg.path, dtype)
-            if vocab_size > config.vocab_size:
-                model.resize_token_embeddings(_rows(cfg, vocab_size))
-    return _wrap(cfg, model).train()  # from_pretrained leaves evaluation mode
+            return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = _load(cfg.path, dtype)
+        if vocab_size > config.vocab_size:
+            model.resize_token_embeddings(_rows(cfg, vocab_size))
+        return model
 
 
-def abstract_model(cfg: ModelConfig, vocab_size: int) -> CausalLM:
-    """The same model without weights, on the meta device: shapes and counts at no memory."""
-    config = transformers_config(cfg, vocab_size)
-    config.vocab_size = max(config.vocab_size, _rows(cfg, vocab_size)) if cfg.resize_embeddings else config.vocab_size
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return _wrap(cfg, model).train()
+def _build_shards(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype, seed: int, sharding: Sharding) -> CausalLM:
+    """Shapes first, cut them, then weights: from the folder's files in slices where that is possible."""
+    model = abstract_model(cfg, vocab_size, dtype)
+    shard_model(model, sharding)
+    materialise(model, sharding.device)
+    files = _slices_of(cfg, model)
+    if files is None:
+        scatter_from_first(model, lambda: _build_whole(cfg, vocab_size, dtype, seed))
+        return model
+    assert cfg.path is not None
+    try:
+        wrong = load_slices(model, files)
+    except _UNREADABLE as error:
+        raise UserError(f"model.path={cfg.path}: its weights cannot be read: {_one_line(error)}") from error
+    _refuse(cfg.path, "have the wrong shape for", wrong)
+    return model
+
+
+def _slices_of(cfg: ModelConfig, model: CausalLM) -> dict[str, Path] | None:
+    """The file of each weight; None where the files do not hold the weights as the model has them."""
+    if cfg.path is None or cfg.path.startswith(HUB_PREFIX) or cfg.resize_embeddings:
+        return None
+    if getattr(model.model.config, "quantization_config", None) is not None:
+        return None
+    try:
+        files = checkpoint_files(Path(cfg.path).expanduser())
+    except _UNREADABLE as error:
+        raise UserError(f"model.path={cfg.path}: its weights cannot be read: {_one_line(error)}") from error
+    return files if all(name in files for name, _ in model.model.named_parameters()) else None
 
 
 def transformers_config(cfg: ModelConfig, vocab_size: int) -> PreTrainedConfig:
@@ -69,6 +120,12 @@ def transformers_config(cfg: ModelConfig, vocab_size: int) -> PreTrainedConfig:
         return AutoConfig.for_model(name, **cfg.config, vocab_size=rows)
     except Exception as error:  # each architecture checks its settings in its own way
         raise UserError(f"model.config={cfg.config}: {_one_line(error)}") from error
+
+
+def embedding_rows(cfg: ModelConfig, vocab_size: int) -> int:
+    """Rows that the model's embedding will have; raises `UserError` where no such model can be."""
+    rows = transformers_config(cfg, vocab_size).vocab_size
+    return max(rows, _rows(cfg, vocab_size)) if cfg.resize_embeddings else rows
 
 
 def _rows(cfg: ModelConfig, vocab_size: int) -> int:
@@ -105,14 +162,18 @@ def _load(path: str, dtype: torch.dtype) -> PreTrainedModel:
         model, report = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"model.path={path}: its weights cannot be read: {_one_line(error)}") from error
     for problem, keys in (("lack", report["missing_keys"]), ("have the wrong shape for", report["mismatched_keys"])):
-        if keys:
-            names = sorted(key if isinstance(key, str) else key[0] for key in keys)
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise UserError(f"model.path={path}: its files {problem} {len(names)} weights of the model: {shown}")
+        _refuse(path, problem, [key if isinstance(key, str) else key[0] for key in keys])
     return model
+
+
+def _refuse(path: str, problem: str, names: Collection[str]) -> None:
+    """Say which weights are no good, if any."""
+    if names:
+        shown = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise UserError(f"model.path={path}: its files {problem} {len(names)} weights of the model: {shown}")
 
 
 def _wrap(cfg: ModelConfig, model: PreTrainedModel) -> CausalLM:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,11 @@ from dsm.errors import UserError
 from dsm.models import attention as packed_attention
 from dsm.ops.logprobs import linear_logprobs
 from dsm.ops.varlen import Varlen
+
+if TYPE_CHECKING:
+    from dsm.models.sharding import Sharding
+
+Checkpointing = Literal["none", "selective", "full"]
 
 # Settings of transformers' configurations that put something between final hidden states and logits, or cap scores.
 _NOT_A_PLAIN_HEAD = (
@@ -41,13 +46,15 @@ class CausalLM(nn.Module):
     """
 
     model: PreTrainedModel
+    sharding: Sharding | None = None
+    """How it is spread over processes; None for a whole model (`dsm.models.sharding`)."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         *,
         attention: str = "auto",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = "none",
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -62,10 +69,13 @@ class CausalLM(nn.Module):
             forward = type(block).forward
             if compile:
                 forward = torch.compile(forward, dynamic=True)
-            if activation_checkpointing:
+            if activation_checkpointing == "full":
                 forward = _checkpointed(forward)
-            if compile or activation_checkpointing:
+            if forward is not type(block).forward:
                 block.forward = MethodType(forward, block)
+            if activation_checkpointing == "selective":
+                for part in _cheap_parts(block):
+                    part.forward = MethodType(_checkpointed(type(part).forward), part)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -96,7 +106,7 @@ class CausalLM(nn.Module):
         `targets` (T,) int64: what follows each token, `IGNORE` where nothing is predicted. `temperature` divides the
         logits; a number or (T,). Returns two (T,) fp32 tensors, zero where ignored.
         """
-        hidden = self(input_ids, varlen)
+        hidden = self.forward(input_ids, varlen)  # no hooks: in a sharded model this method has those of forward
         device = hidden.device.type
         if torch.is_autocast_enabled(device):  # norms may hand on fp32
             hidden = hidden.to(torch.get_autocast_dtype(device))
@@ -104,7 +114,7 @@ class CausalLM(nn.Module):
 
     def logits(self, input_ids: Tensor, varlen: Varlen) -> Tensor:
         """(T, V) full logits: for tests and for looking at a few tokens."""
-        return F.linear(self(input_ids, varlen), self.head_weight)
+        return F.linear(self.forward(input_ids, varlen), self.head_weight)
 
     @torch.no_grad()
     def generate(
@@ -178,15 +188,27 @@ class CausalLM(nn.Module):
 
 
 def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A block's forward that keeps its input only and runs again in the backward pass."""
+    """A module's forward that keeps its input only and runs again in the backward pass."""
 
     @wraps(forward)
-    def run(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if block.training and torch.is_grad_enabled():
-            return checkpoint(forward, block, *args, use_reentrant=False, **kwargs)
-        return forward(block, *args, **kwargs)
+    def run(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if module.training and torch.is_grad_enabled():
+            return checkpoint(forward, module, *args, use_reentrant=False, **kwargs)
+        return forward(module, *args, **kwargs)
 
     return run
+
+
+def _cheap_parts(block: nn.Module) -> list[nn.Module]:
+    """What selective checkpointing computes again: norms and feed-forward network, all of a block but its attention.
+
+    Of a Llama block of width H this keeps, beside the two residual streams, the two normalised ones, queries, keys,
+    values and the attention's output: 8 H numbers a token (with as many key heads as query heads) where everything is
+    some 17 H + 3 times the feed-forward width, and runs the gate and up products again: a seventh of the training
+    FLOPs of a block without its attention, which alone grows with the context and is never run again.
+    """
+    parts = {name: part for name, part in block.named_children() if any(True for _ in part.parameters())}
+    return [part for name, part in parts.items() if "attn" not in name and "attention" not in name]
 
 
 @contextmanager

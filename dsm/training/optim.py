@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -14,14 +16,18 @@ def build_adamw(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     Weight decay pulls on matrices (embeddings among them); norms and biases, all of one dimension, are left alone. The
     fused kernel is one pass over the parameters on the CPU and on CUDA alike.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trainable if parameter.ndim >= 2]
-    vectors = [parameter for parameter in trainable if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups: dict[tuple[bool, Any], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # one kernel takes the shards of one mesh
+            groups.setdefault((parameter.ndim >= 2, getattr(parameter, "device_mesh", None)), []).append(parameter)
     first, second = config.betas
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.lr, betas=(first, second), eps=config.eps, fused=True
+        [
+            {"params": parameters, "weight_decay": config.weight_decay if matrices else 0.0}
+            for (matrices, _), parameters in sorted(groups.items(), key=lambda item: not item[0][0])
+        ],
+        lr=config.lr,
+        betas=(first, second),
+        eps=config.eps,
+        fused=True,
     )

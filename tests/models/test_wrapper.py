@@ -62,7 +62,7 @@ def test_logprobs_under_autocast_use_the_lower_precision(make_network: MakeNetwo
 def test_checkpointing_changes_memory_only(family: str, make_network: MakeNetwork) -> None:
     network = make_network(family)
     plain = gradients(CausalLM(copy.deepcopy(network)))
-    model = CausalLM(network, activation_checkpointing=True)
+    model = CausalLM(network, activation_checkpointing="full")
     for ours, theirs in zip(gradients(model), plain, strict=True):
         assert torch.equal(ours, theirs)
     saved: list[int] = []
@@ -75,7 +75,7 @@ def test_checkpointing_changes_memory_only(family: str, make_network: MakeNetwor
 
 
 def test_a_copy_runs_its_own_weights(make_network: MakeNetwork) -> None:
-    model = CausalLM(make_network("llama"), activation_checkpointing=True)
+    model = CausalLM(make_network("llama"), activation_checkpointing="full")
     twin = copy.deepcopy(model)
     before = twin(INPUT_IDS, VARLEN)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_compiled_blocks_compute_the_same(make_network: MakeNetwork, monkeypatch
     torch._dynamo.utils.counters.clear()
     network = make_network("llama")
     plain = CausalLM(copy.deepcopy(network))
-    model = CausalLM(network, compile=True, activation_checkpointing=True)
+    model = CausalLM(network, compile=True, activation_checkpointing="full")
     assert list(model.state_dict()) == list(plain.state_dict())
     for ours, theirs in zip(gradients(model), gradients(plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
