@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -35,11 +36,9 @@ class SamplingConfig(Schema):
         return self
 
 
-class EvalConfig(ModelRunConfig):
-    """`stage=eval`: measure a model."""
+class AnsweringConfig(Schema):
+    """How benchmarks are asked, answered and judged, whichever model answers."""
 
-    stage: Literal["eval"]
-    benchmarks: dict[str, BenchmarkConfig] = Field(default_factory=dict)
     prompting: Literal["auto", "few_shot", "zero_shot"] = Field(
         description="few_shot: exemplars and plain text, for base models; zero_shot: the official suffix in the chat "
         "form, for tuned ones; auto: zero_shot where the tokenizer brings a chat template"
@@ -54,28 +53,39 @@ class EvalConfig(ModelRunConfig):
     sandbox: SandboxConfig
     tools: ToolConfig
     engine: EngineConfig
-    parallel: ParallelConfig
-    logger: LoggerConfig
 
-    def grader_of(self, benchmark: str) -> GraderConfig:
-        """The run's grader with a benchmark's own house rules."""
-        return GraderConfig.model_validate(self.grader.model_dump() | self.benchmarks[benchmark].grader)
+    def grader_with(self, rules: Mapping[str, Any]) -> GraderConfig:
+        """The grader with a benchmark's own house rules."""
+        return GraderConfig.model_validate(self.grader.model_dump() | dict(rules))
 
-    @model_validator(mode="after")
-    def _house_rules(self) -> EvalConfig:
-        for name in self.benchmarks:
+    def check_benchmarks(self, benchmarks: Mapping[str, BenchmarkConfig]) -> None:
+        """Raise ValueError where there is no benchmark, or one with house rules that the grader does not know."""
+        if not benchmarks:
+            raise ValueError("benchmarks={}: name at least one, as benchmark=gsm8k or benchmark=[gsm8k,math]")
+        for name, benchmark in benchmarks.items():
             try:
-                self.grader_of(name)
+                self.grader_with(benchmark.grader)
             except ValidationError as error:
                 problem = error.errors()[0]
                 key = ".".join(map(str, problem["loc"]))
                 allowed = f"it takes {', '.join(GraderConfig.model_fields)}"
                 message = f"unknown key; {allowed}" if problem["type"] == "extra_forbidden" else problem["msg"]
                 raise ValueError(f"benchmarks.{name}.grader.{key}={problem['input']}: {message}") from None
-        return self
+
+
+class EvalConfig(ModelRunConfig, AnsweringConfig):
+    """`stage=eval`: measure a model."""
+
+    stage: Literal["eval"]
+    benchmarks: dict[str, BenchmarkConfig] = Field(default_factory=dict)
+    parallel: ParallelConfig
+    logger: LoggerConfig
+
+    def grader_of(self, benchmark: str) -> GraderConfig:
+        """The run's grader with a benchmark's own house rules."""
+        return self.grader_with(self.benchmarks[benchmark].grader)
 
     @model_validator(mode="after")
-    def _some_benchmark(self) -> EvalConfig:
-        if not self.benchmarks:
-            raise ValueError("benchmarks={}: name at least one, as benchmark=gsm8k or benchmark=[gsm8k,math]")
+    def _benchmarks_make_sense(self) -> EvalConfig:
+        self.check_benchmarks(self.benchmarks)
         return self
