@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dsm.errors import StoppedError, UserError
+from dsm.errors import LOST_RANK, LostRankError, StoppedError, UserError
+from dsm.runtime.slurm import adopt_launcher
 
 USAGE_ERROR = 2
 _SHORT = {"-h": "--help", "-m": "--multirun", "-c": "--cfg", "-i": "--info", "-p": "--package"}
@@ -25,7 +26,12 @@ _VALUES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0 done, 2 a mistake in the command, 128 + n stopped by signal n)."""
+    """Run the command.
+
+    Returns:
+        the exit status: 0 done, 2 a mistake in the command, 75 a rank was lost, 128 + n stopped by signal n.
+    """
+    adopt_launcher()
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
@@ -34,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoppedError as stop:
         _say(stop)
         return 128 + stop.signal
+    except LostRankError as error:  # each knows another part of it
+        print(f"dsm: {error}", file=sys.stderr)
+        return LOST_RANK
     except KeyboardInterrupt:
         _say("interrupted")
         return 130

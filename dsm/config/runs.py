@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,24 +60,37 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def open_run(config: RunConfig) -> RunFolder:
-    """Find or make the folder of a run, by `resume`: auto | never | PATH (a checkpoint or a run's folder)."""
-    path = base = run_path(config)
-    if config.resume == "never":
-        attempt = 2
-        while path.exists():
-            path, attempt = base.with_name(f"{base.name}-{attempt}"), attempt + 1
+def open_run(config: RunConfig, lock: Callable[[Path], None] = lambda folder: None) -> RunFolder:
+    """Find or make the folder of a run, by `resume`: auto | never | PATH (a checkpoint or a run's folder).
+
+    Args:
+        lock: called with the folder before anything in it is touched; refuses one that another run writes to.
+    """
     start = None if config.resume in ("auto", "never") else _given_checkpoint(config.resume)
+    path = run_path(config)
     try:
+        path = _new_folder(path) if config.resume == "never" else path
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"paths.runs={config.paths.runs}: cannot make {path} ({error.strerror})") from None
+    lock(path)
     run = RunFolder(path)
     clear_partial_files(run.checkpoints)
     metrics = path / "metrics.json"
     finished = json.loads(metrics.read_text()) if metrics.is_file() else None
     atomic_write_text(path / "config.yaml", _as_yaml(config))
     return RunFolder(path, newest_checkpoint(run.checkpoints) or start, finished)
+
+
+def _new_folder(base: Path) -> Path:
+    """The folder, or the first numbered one beside it, that is not there yet; two runs at once get two."""
+    path, attempt = base, 2
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            path, attempt = base.with_name(f"{base.name}-{attempt}"), attempt + 1
 
 
 def _given_checkpoint(resume: str) -> Path:

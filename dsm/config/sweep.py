@@ -27,7 +27,7 @@ from dsm.config.checks import check_paths
 from dsm.config.compose import check, compose_config, compose_raw, hydra_app, open_overrides, parse
 from dsm.config.listing import groups
 from dsm.config.run import RunConfig
-from dsm.errors import NonFiniteError, StoppedError, UserError
+from dsm.errors import NonFiniteError, SpikeError, StoppedError, UserError
 from dsm.files import atomic_write_text
 
 _CHECKED_VALUES = 100  # of one key before the first run; each takes a composition
@@ -110,7 +110,7 @@ def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callab
                 print(f"# {' '.join(settings)}")
             try:
                 metrics = stage(config)
-            except NonFiniteError:
+            except (NonFiniteError, SpikeError):
                 metrics = {config.sweep_metric: worst}
             if config.mode == "plan":
                 return 0.0
