@@ -7,8 +7,11 @@ from pathlib import Path
 
 from dsm.config.base import HUB_PREFIX
 from dsm.config.evaluation import EvalConfig
+from dsm.config.mix import MixConfig
+from dsm.config.pretrain import PretrainConfig
 from dsm.config.report import ReportStageConfig
 from dsm.config.run import ModelRunConfig, RunConfig, SFTConfig
+from dsm.config.store import TokenizeConfig
 from dsm.errors import UserError
 
 _HUB_NAME = re.compile(r"hub:[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -34,6 +37,10 @@ def check_paths(config: RunConfig) -> None:
             _check("model.path", config.model.path, "a Hugging Face folder, or hub:org/name", _MODEL)
         if config.tokenizer.path is not None:
             _check("tokenizer.path", config.tokenizer.path, "a tokenizer's folder, or hub:org/name", _TOKENIZER)
+    if isinstance(config, TokenizeConfig):
+        _check("tokenizer.path", config.tokenizer.path, "a tokenizer's folder, or hub:org/name", _TOKENIZER)
+    if isinstance(config, PretrainConfig):
+        _check_mix(config.mix)
     if isinstance(config, EvalConfig):
         _check_benchmarks(config)
     if isinstance(config, ReportStageConfig):
@@ -41,6 +48,14 @@ def check_paths(config: RunConfig) -> None:
             _check(f"evaluations.{name}", path, "the folder of an evaluation that has ended, or its results.json")
     if config.resume not in ("auto", "never"):
         _check_resume(config.resume)
+
+
+def _check_mix(mix: MixConfig) -> None:
+    stores = {f"mix.sources.{name}.path": mix.store(name) for name in mix.sources}
+    stores |= {f"mix.validation.sources.{name}.path": store.path for name, store in mix.validation.sources.items()}
+    for key, path in stores.items():
+        if not Path(path).expanduser().is_dir():
+            raise UserError(f"{key}={path}: no such folder; give a store that 'dsm stage=tokenize' wrote")
 
 
 def _check_benchmarks(config: EvalConfig) -> None:

@@ -61,6 +61,7 @@ class ParallelConfig(Schema):
     tokens_per_microbatch: Count | None
     data_workers: int = Field(ge=0, le=64)
     timeout_s: float = Field(gt=0)
+    requeue: bool
 
     def layout(self, processes: int | None = None) -> Layout:
         """The mesh for so many processes; for as many as the settings name where `processes` is None.

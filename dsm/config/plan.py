@@ -181,7 +181,7 @@ def _memory_sections(config: SFTConfig, shape: ModelShape, ranks: int) -> dict[s
         share = -(-config.trainer.sequences_per_step // ranks)
         sequences = min(max(1, limit // config.data.context), share)
         parts = shape.memory(
-            device, precision, sequences * config.data.context, checkpointing=config.model.activation_checkpointing
+            device, precision, sequences * config.data.context, checkpointing=config.model.activation_checkpointing != "none"
         )
         columns[f"{called}, {precision}"] = {
             "micro-batch": f"{sequences * config.data.context:,} tokens",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from dsm.config.base import Count, Schema
 from dsm.config.data import InstructionDataConfig, TextDataConfig
+from dsm.config.hardware import PlanConfig
 from dsm.config.model import ModelConfig
 from dsm.config.parallel import ParallelConfig
 from dsm.config.training import (
@@ -75,6 +76,7 @@ class TrainingConfig(ModelRunConfig):
     checkpoint: CheckpointConfig
     callbacks: CallbacksConfig
     logger: LoggerConfig
+    plan: PlanConfig
 
     @property
     def context(self) -> int:

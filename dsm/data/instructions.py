@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -76,9 +76,9 @@ class PackedExamples:
     examples: TokenisedExamples
     order: PackedOrder
 
-    def __getitem__(self, number: int) -> list[Document]:
-        """The examples of one sequence."""
-        return [self.examples[int(example)] for example in self.order[number]]
+    def __getitems__(self, numbers: Sequence[int]) -> list[list[Document]]:
+        """The examples of each of these sequences."""
+        return [[self.examples[int(example)] for example in self.order[number]] for number in numbers]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from dsm.data.batch import NOTHING, Document, StepBatch, collate, step_batch
 class Rows(Protocol):
     """The packed sequences of a run, counted from its start, in any order."""
 
-    def __getitem__(self, number: int) -> Sequence[Document]:
-        """The documents of one sequence."""
+    def __getitems__(self, numbers: Sequence[int]) -> Sequence[Sequence[Document]]:
+        """The documents of each of these sequences."""
         ...
 
 
@@ -54,10 +54,10 @@ class StepStream(Dataset[StepBatch]):
     def __getitem__(self, step: int) -> StepBatch:
         """This rank's part of one step."""
         first, last = self.first_sequence(step), self.first_sequence(step + 1)
-        rows = [self.rows[i] for i in range(first + self.rank, last, self.shares)]
-        if not rows:  # every rank must take part in the gradient's sum
+        mine = range(first + self.rank, last, self.shares)
+        if not mine:  # every rank must take part in the gradient's sum
             return StepBatch([collate([NOTHING])], sequences=0, tokens=0, positions=0)
-        return step_batch(rows, self.tokens_per_microbatch)
+        return step_batch(self.rows.__getitems__(mine), self.tokens_per_microbatch)
 
     def __len__(self) -> int:
         """Steps in the whole run."""

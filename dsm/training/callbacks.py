@@ -20,6 +20,7 @@ from dsm.config.training import SamplesConfig
 from dsm.data.batch import MicroBatch
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
+from dsm.runtime import watch
 from dsm.runtime.launch import World
 from dsm.runtime.loggers import JsonlLogger, rewind, rewind_tensorboard
 from dsm.training.step import UpdateModule
@@ -153,7 +154,8 @@ class Validation(Callback):
         loss = module.settings.loss
         sums = torch.zeros(len(self.source_names), 3, dtype=torch.float64, device=module.device)
         module.eval()
-        for batch in self.batches:
+        for batch in module.as_many_everywhere(self.batches):
+            watch.progress("validation")
             batch = batch.to(module.device)
             with module.autocast():
                 logprobs, _ = module.model.logprobs(batch.input_ids, batch.varlen, batch.targets)
@@ -203,11 +205,14 @@ class Samples(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Generate where it is due; rank 0 alone, for the weights are the same everywhere."""
+        """Generate where it is due: on rank 0 alone, or on all ranks where each has but a part of the weights."""
         assert isinstance(pl_module, UpdateModule)
         step = pl_module.progress.step
-        if self.config.every is None or step % self.config.every or not self.world.first or not self.prompts:
+        if self.config.every is None or step % self.config.every or not self.prompts:
             return
+        if not self.world.first and pl_module.model.sharding is None:
+            return
+        watch.progress("samples", watch.SLOW)
         with pl_module.autocast():
             answers = pl_module.model.generate(
                 list(self.prompts),
@@ -216,6 +221,8 @@ class Samples(Callback):
                 seed=step,
                 eos_token_id=self.tokenizer.eos_token_id,
             )
+        if not self.world.first:
+            return
         rows = [
             {
                 "step": step,

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.run import TrainingConfig
 from dsm.errors import StoppedError
 from dsm.files import atomic_write_text
 from dsm.models.export import export_model
-from dsm.runtime.launch import World, accelerator
+from dsm.models.sharding import full_state_dict
+from dsm.models.wrapper import CausalLM
+from dsm.runtime import watch
+from dsm.runtime.launch import World, accelerator, environment
 from dsm.runtime.loggers import JsonlLogger, build_loggers, close
 from dsm.runtime.session import Session
 from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
 from dsm.training.checkpoint import AtomicCheckpointIO, ExactCheckpoint
 from dsm.training.material import Material
 from dsm.training.step import UpdateModule
+from dsm.training.strategy import choose_strategy
 
 log = logging.getLogger("dsm")
 
 
 def fit(
-    config: TrainingConfig, module: UpdateModule, material: Material, tokenizer: PreTrainedTokenizerBase, here: Session
+    config: TrainingConfig,
+    module: UpdateModule,
+    material: Material,
+    tokenizer: PreTrainedTokenizerBase,
+    here: Session,
+    callbacks_of_stage: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train to the end of the budget, export, and leave metrics.json.
 
@@ -53,14 +64,15 @@ def fit(
     if world.first and config.callbacks.progress:
         callbacks.append(ProgressLine(metrics))
     callbacks += [
-        Validation(material.validation, material.source_names, config.trainer.validate_every),
+        Validation(material.validation, material.held_out, config.trainer.validate_every),
+        *callbacks_of_stage,
         Samples(config.callbacks.samples, material.prompts, tokenizer, run.path / "samples.jsonl", world),
         checkpoint,
     ]
     loggers = build_loggers(config.logger, run.path, config.name, config.model_dump()) if world.first else []
     trainer = pl.Trainer(
-        **_devices(config, world),
-        plugins=[AtomicCheckpointIO()],
+        **_devices(config, world, module.model),
+        plugins=[AtomicCheckpointIO(), environment(world)],
         logger=loggers,
         callbacks=callbacks,
         max_epochs=1,
@@ -80,6 +92,7 @@ def fit(
                 module, stream.loader(lambda: module.progress.step), ckpt_path=run.checkpoint, weights_only=True
             )
     finally:
+        watch.progress("the end of the run", math.inf)
         close(loggers)
     if checkpoint.signal is not None and module.progress.step < stream.steps:
         raise StoppedError(
@@ -88,19 +101,20 @@ def fit(
             " goes on from there",
         )
     final: dict[str, Any] = {}
+    seconds = time.time() - began
+    weights = full_state_dict(module.model, keep=world.first)
     if world.first:
-        final = _finish(config, module, material, tokenizer, here, seconds=time.time() - began)
+        final = _finish(config, module, material, tokenizer, here, weights, seconds)
     return world.broadcast(final)
 
 
-def _devices(config: TrainingConfig, world: World) -> dict[str, Any]:
-    """Trainer arguments for this machine: one device a process; DDP where there are several processes."""
-    strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False) if world.size > 1 else "auto"
+def _devices(config: TrainingConfig, world: World, model: CausalLM) -> dict[str, Any]:
+    """Trainer arguments for this machine: one device a process."""
     return {
         "accelerator": accelerator(config.parallel),
         "devices": world.local_size,
         "num_nodes": world.size // world.local_size,
-        "strategy": strategy,
+        "strategy": choose_strategy(model, world),
         "precision": "32-true",  # the step itself chooses what is computed in bf16
     }
 
@@ -111,6 +125,7 @@ def _finish(
     material: Material,
     tokenizer: PreTrainedTokenizerBase,
     here: Session,
+    weights: dict[str, Tensor],
     seconds: float,
 ) -> dict[str, Any]:
     """Export and the final metrics, on rank 0."""
@@ -137,7 +152,7 @@ def _finish(
     }
     if config.model.path is not None:
         facts["base model"] = config.model.path
-    export_model(module.model, tokenizer, run.export, title=config.name, facts=facts)
+    export_model(module.model, tokenizer, run.export, title=config.name, facts=facts, state_dict=weights)
     log.info("export: %s", run.export)
     final["seconds"] = round(seconds, 1)
     final["export"] = str(run.export)

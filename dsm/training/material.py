@@ -40,16 +40,18 @@ class Material:
 
     Attributes:
         stream: the steps.
+        sources: names of the training sources by number.
         validation: this rank's held-out micro-batches.
-        source_names: the held-out sources by number; none where nothing is held out.
+        held_out: names of the held-out sources by number; none where nothing is held out.
         prompts: token ids of held-out questions, to generate from.
         facts: what the data is, by name; another value refuses a resume.
         about: what the log and the model card say of the data.
     """
 
     stream: StepStream
+    sources: Sequence[str]
     validation: Sequence[MicroBatch]
-    source_names: Sequence[str]
+    held_out: Sequence[str]
     prompts: Sequence[list[int]]
     facts: dict[str, str]
     about: dict[str, Any]
@@ -104,8 +106,9 @@ def instruction_material(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, 
     facts = {key: str(value) for key, value in settings.items()}
     return Material(
         stream=stream,
+        sources=list(data.sources),
         validation=_validation_batches(held_out, data.context, limit, world),
-        source_names=names if len(held_out) else [],
+        held_out=names if len(held_out) else [],
         prompts=[_prompt(held_out, i) for i in range(min(config.callbacks.samples.prompts, len(held_out)))],
         facts=facts | {key: value for sources in found for key, value in sources.facts.items()},
         about=about,

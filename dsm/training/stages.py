@@ -7,19 +7,45 @@ import logging
 from itertools import islice
 from typing import Any
 
-from dsm.config.run import SFTConfig, TokenizerConfig
+from transformers import PreTrainedTokenizerBase
+
+from dsm.config.pretrain import PretrainConfig
+from dsm.config.run import SFTConfig, TokenizerConfig, TrainingConfig
 from dsm.data import tokenizer as tokenizers
 from dsm.data.texts import read_texts
 from dsm.files import atomic_directory, atomic_write_text
-from dsm.models.build import build_model, transformers_config
+from dsm.models.build import build_model, embedding_rows, transformers_config
 from dsm.runtime.launch import accelerator
-from dsm.runtime.session import session
+from dsm.runtime.session import Session, session
 from dsm.training.fit import fit
 from dsm.training.likelihood import LikelihoodModule
-from dsm.training.material import instruction_material
+from dsm.training.material import Material, instruction_material
+from dsm.training.mixture_material import mixture_material
+from dsm.training.spikes import SpikeGuard
 from dsm.training.step import StepSettings
+from dsm.training.strategy import model_sharding
 
 log = logging.getLogger("dsm")
+
+
+def pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """`stage=pretrain`: next-token prediction on a mix of token stores; returns the final metrics."""
+    with session(config, config.parallel) as here:
+        if here.run.finished is not None:
+            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
+            return here.run.finished
+        log.info("run folder: %s", here.run.path)
+        tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
+        material = mixture_material(config, tokenizer, embedding_rows(config.model, len(tokenizer)), here)
+        module = _module(config, material, tokenizer, here)
+        module.spikes = spikes = SpikeGuard(
+            config.spikes,
+            here.run.path / "spikes.jsonl",
+            material.stream.first_sequence,
+            mix_changes=[segment.first for segment in config.mix.segments()[1:]],
+            first=here.world.first,
+        )
+        return fit(config, module, material, tokenizer, here, [spikes])
 
 
 def fine_tune(config: SFTConfig) -> dict[str, Any]:
@@ -32,17 +58,26 @@ def fine_tune(config: SFTConfig) -> dict[str, Any]:
         tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
         transformers_config(config.model, len(tokenizer))  # a model that cannot be is refused before the data is read
         material = instruction_material(config, tokenizer, here)
-        model = build_model(config.model, len(tokenizer), seed=config.seed)
-        log.info("model: %s parameters", f"{model.num_parameters():,}")
-        settings = StepSettings(
-            optim=config.optim,
-            scheduler=config.scheduler,
-            loss=config.loss,
-            total_steps=material.stream.steps,
-            precision=config.precision(accelerator(config.parallel)),
-            max_skipped_steps=config.trainer.max_skipped_steps,
-        )
-        return fit(config, LikelihoodModule(model, settings), material, tokenizer, here)
+        return fit(config, _module(config, material, tokenizer, here), material, tokenizer, here)
+
+
+def _module(
+    config: TrainingConfig, material: Material, tokenizer: PreTrainedTokenizerBase, here: Session
+) -> LikelihoodModule:
+    """The model, whole or in shards, with the step that trains it."""
+    sharding = model_sharding(config, here.world)
+    model = build_model(config.model, len(tokenizer), seed=config.seed, sharding=sharding)
+    log.info("model: %s parameters, %s", f"{model.num_parameters():,}", here.world.layout)
+    settings = StepSettings(
+        optim=config.optim,
+        scheduler=config.scheduler,
+        loss=config.loss,
+        total_steps=material.stream.steps,
+        precision=config.precision(accelerator(config.parallel)),
+        max_skipped_steps=config.trainer.max_skipped_steps,
+        source_names=material.sources if len(material.sources) > 1 else (),
+    )
+    return LikelihoodModule(model, settings)
 
 
 def train_tokenizer(config: TokenizerConfig) -> dict[str, Any]:

@@ -15,12 +15,12 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from dsm.config.schedules import learning_rate
@@ -31,6 +31,7 @@ from dsm.models.wrapper import CausalLM
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.ops.norms import clip_grad_norm
+from dsm.runtime import watch
 from dsm.training.optim import build_adamw
 
 
@@ -75,6 +76,16 @@ class StepReport:
     extra: dict[str, float] = field(default_factory=dict)
 
 
+class Judge(Protocol):
+    """Looks at a step before its update (`dsm.training.spikes`)."""
+
+    metrics: dict[str, float]
+
+    def judge(self, loss: float, grad_norm: float, step: int) -> Literal["apply", "skip"]:
+        """What becomes of it."""
+        ...
+
+
 class UpdateModule(pl.LightningModule):
     """A language model and the step that trains it; subclasses give the objective."""
 
@@ -85,6 +96,7 @@ class UpdateModule(pl.LightningModule):
         self.settings = settings
         self.progress = Progress()
         self.report = StepReport()
+        self.spikes: Judge | None = None
 
     def objective(self, logprobs: Tensor, entropy: Tensor, batch: MicroBatch) -> Tensor:
         """What is to rise, one number a token.
@@ -115,8 +127,8 @@ class UpdateModule(pl.LightningModule):
             )
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """bf16 compute over fp32 master weights, or nothing."""
-        if self.settings.precision == "bf16":
+        """bf16 compute over fp32 master weights; nothing where a sharded model sees to that itself."""
+        if self.settings.precision == "bf16" and self.model.sharding is None:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
@@ -154,6 +166,7 @@ class UpdateModule(pl.LightningModule):
 
         sums = torch.zeros(1 + len(self.settings.source_names), 3, dtype=torch.float64, device=self.device)
         for microbatch, synchronise in self._microbatches(batch):
+            watch.progress(f"step {self.progress.step + 1}")
             with synchronise:
                 objective, told = self.forward_microbatch(microbatch)
                 self.manual_backward(-scale * objective)
@@ -184,16 +197,9 @@ class UpdateModule(pl.LightningModule):
         progress.source_positions = seen
 
     def _microbatches(self, batch: StepBatch) -> Iterator[tuple[MicroBatch, AbstractContextManager[Any]]]:
-        """The micro-batches, each with the context that lets only the last one synchronise gradients.
-
-        A sharded model is gathered in every forward pass, so its ranks make equally many; some of nothing.
-        """
-        strategy, microbatches = self.trainer.strategy, list(batch.microbatches)
-        blocked = getattr(strategy, "block_backward_sync", nullcontext)
-        if isinstance(strategy, ModelParallelStrategy):
-            most = torch.tensor(len(microbatches), device=self.device)
-            dist.all_reduce(most, op=dist.ReduceOp.MAX)
-            microbatches += [collate([NOTHING]).to(self.device)] * (int(most) - len(microbatches))
+        """The micro-batches, each with the context that lets only the last one synchronise gradients."""
+        microbatches = self.as_many_everywhere(batch.microbatches)
+        blocked = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         last = len(microbatches) - 1
         for i, microbatch in enumerate(microbatches):
             yield microbatch, nullcontext() if i == last else blocked()
@@ -210,11 +216,7 @@ class UpdateModule(pl.LightningModule):
         report.grad_norm = float(clip_grad_norm(self.model.parameters(), math.inf if limit is None else limit))
         # Every rank holds the same summed gradient and loss, so every rank takes the same branch.
         applied = trained and math.isfinite(report.grad_norm) and math.isfinite(report.loss)
-        if applied:
-            optimizer.step()
-            progress.skipped_in_a_row = 0
-        else:
-            progress.skipped += 1
+        if not applied:
             progress.skipped_in_a_row += 1
             if progress.skipped_in_a_row > settings.max_skipped_steps:
                 raise NonFiniteError(
@@ -222,8 +224,25 @@ class UpdateModule(pl.LightningModule):
                     f" gradient norm {report.grad_norm}, step {progress.step}); lower optim.lr, look at the data, or"
                     f" raise trainer.max_skipped_steps={settings.max_skipped_steps}"
                 )
+        else:
+            progress.skipped_in_a_row = 0
+            if self.spikes is not None:
+                applied = self.spikes.judge(report.loss, report.grad_norm, progress.step) == "apply"
+                report.extra |= self.spikes.metrics
+        if applied:
+            optimizer.step()
+        progress.skipped += not applied
         optimizer.zero_grad(set_to_none=True)
         return applied
+
+    def as_many_everywhere(self, microbatches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """These, and for a sharded model some of nothing: all its ranks gather it in every forward pass."""
+        microbatches = list(microbatches)
+        if self.model.sharding is not None:
+            most = torch.tensor(len(microbatches), device=self.device)
+            dist.all_reduce(most, op=dist.ReduceOp.MAX)
+            microbatches += [collate([NOTHING]).to(self.device)] * (int(most) - len(microbatches))
+        return microbatches
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """A small tensor summed over the ranks that see different data (unchanged in a single process)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -66,8 +67,14 @@ class Observed(LikelihoodModule):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         self.gradients = {name: weight.grad.clone() for name, weight in self.model.model.named_parameters()}
 
+    def on_train_start(self) -> None:
+        self.losses: list[dict[str, float]] = []
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.before = self.snapshot()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(self.report.extra)
 
     def snapshot(self) -> tuple[Any, Any]:
         return copy.deepcopy((self.model.state_dict(), self.optimizers(use_pl_optimizer=False).state_dict()["state"]))
@@ -130,6 +137,22 @@ def test_every_split_gives_the_gradient_of_one_example_at_a_time(loss: str) -> N
         assert module.report.grad_norm == pytest.approx(norm, rel=1e-5)
         assert (module.report.sequences, module.report.tokens) == (batch.sequences, batch.tokens)
     assert splits == [len(ROWS), 5, 3, 1]
+
+
+def test_losses_and_tokens_are_told_for_each_source() -> None:
+    rows = [[replace(document, source=number % 2) for document in row] for number, row in enumerate(ROWS)]
+    model, positions = network(), [0, 0]
+    answers: list[list[Tensor]] = [[], []]
+    for document in (document for row in rows for document in row):
+        answers[document.source].append(token_logprobs(model, document))
+        positions[document.source] += len(document.ids)
+    module = train(observed("token", source_names=("a", "b", "absent")), [step_batch(rows, 30)] * 2)
+    for name, logprobs in zip("ab", answers, strict=True):
+        first = module.losses[0][f"train/loss/{name}"]
+        assert first == pytest.approx(-float(torch.cat(logprobs).mean()), rel=1e-5)
+    assert "train/loss/absent" not in module.losses[0]
+    assert module.progress.source_positions == [2 * positions[0], 2 * positions[1], 0]
+    assert module.report.extra["mix/tokens/b"] == 2 * positions[1]
 
 
 def test_equation_7_token_by_token() -> None:
