@@ -120,6 +120,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _stage(config: Any) -> dict[str, Any]:
     """Plan, or check what lies on the disk and run; the metrics of a run."""
+    adopt_launcher()  # a job of a sweep starts here
     if config.mode == "plan":
         from dsm.config.plan import plan_text
 

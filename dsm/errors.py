@@ -25,11 +25,16 @@ class SpikeError(UserError):
 
 
 class StoppedError(Exception):
-    """A signal ended the run after a checkpoint was saved; the exit status is 128 plus its number."""
+    """A signal ended the run after a checkpoint was saved; the exit status is 128 plus its number.
+
+    Attributes:
+        requeued: the job is back in its queue, and this is not the end of it.
+    """
 
     def __init__(self, signal: Signals, message: str) -> None:
         super().__init__(message)
         self.signal = signal
+        self.requeued = False
 
     def __reduce__(self) -> tuple[type[StoppedError], tuple[Signals, str]]:
         """As a job of a sweep sends it home."""

@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         aside.unlink(missing_ok=True)
         raise
     aside.replace(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
@@ -64,25 +64,28 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
         yield aside
         for parent, _, names in os.walk(aside):
             for name in names:
-                _flush(Path(parent, name))
-            _flush(Path(parent))
+                flush(Path(parent, name))
+            flush(Path(parent))
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     if folder.exists():
         folder.rename(old)
     aside.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def clear_partial_files(folder: Path) -> None:
-    """Remove the files that killed writers left in a folder."""
+    """Remove the files and folders that killed writers left in a folder."""
     for partial in folder.glob(".*.partial"):
-        partial.unlink()
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the kernel write a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -101,6 +101,7 @@ def test_a_file_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> None
 def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
     for name in (".a.partial", "a", "b.partial", ".hidden"):
         (tmp_path / name).touch()
+    (tmp_path / ".c.partial" / "d").mkdir(parents=True)
     clear_partial_files(tmp_path)
     clear_partial_files(tmp_path / "absent")
     assert sorted(os.listdir(tmp_path)) == [".hidden", "a", "b.partial"]

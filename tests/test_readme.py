@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dsm.cli import main
+from dsm.config.stages import STAGES
 from dsm.data.problems import split_problems, write_jsonl
 from dsm.data.tokenizer import save_tokenizer, train_tokenizer
 
@@ -39,14 +40,14 @@ def test_every_command_composes_and_can_be_planned(
     write_jsonl(test, tmp_path / "runs/quickstart/data/test.jsonl")
     tokenizer = tmp_path / "runs/tokenizer/mine-01234567/export"
     save_tokenizer(train_tokenizer([problem.question + problem.solution for problem in train], 400), tokenizer)
-    for folder in ("sft/mine-01234567/export", "eval/greedy-01234567", "eval/votes-01234567"):
+    for folder in ("sft/mine-01234567/export", "eval/greedy-01234567", "eval/votes-01234567", "tokenize/corpus-01234567/export"):
         (tmp_path / "runs" / folder).mkdir(parents=True)
     (tmp_path / "runs/sft/mine-01234567/export/tokenizer.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
 
     found = commands(tmp_path)
     stages = [argument for command in found for argument in command if argument.startswith("stage=")]
-    assert {"stage=tokenizer", "stage=sft", "stage=eval", "stage=report"} == set(stages)
+    assert {f"stage={stage}" for stage in STAGES} == set(stages)
     for command in found:
         extra = [] if command == ["--help"] or "mode=plan" in command else ["mode=plan"]
         assert main([*command, *extra]) == 0, f"{command}: {capsys.readouterr().err}"

@@ -11,6 +11,7 @@ from dsm.config.mix import MixConfig
 from dsm.config.pretrain import PretrainConfig
 from dsm.config.report import ReportStageConfig
 from dsm.config.run import ModelRunConfig, RunConfig, SFTConfig
+from dsm.config.runs import given_checkpoint
 from dsm.config.store import TokenizeConfig
 from dsm.errors import UserError
 
@@ -47,7 +48,7 @@ def check_paths(config: RunConfig) -> None:
         for name, path in config.evaluations.items():
             _check(f"evaluations.{name}", path, "the folder of an evaluation that has ended, or its results.json")
     if config.resume not in ("auto", "never"):
-        _check_resume(config.resume)
+        given_checkpoint(config.resume)
 
 
 def _check_mix(mix: MixConfig) -> None:
@@ -83,13 +84,3 @@ def _check(key: str, path: str, wanted: str, one_of: tuple[str, ...] = ()) -> No
         raise UserError(f"{key}={path}: not a folder; give {wanted}")
     if one_of and not any((found / name).is_file() for name in one_of):
         raise UserError(f"{key}={path}: no {one_of[0]} in it; give {wanted}")
-
-
-def _check_resume(resume: str) -> None:
-    path, wanted = Path(resume), "allowed: auto, never, a checkpoint (step-*.ckpt) or a run's folder"
-    if not path.exists():
-        raise UserError(f"resume={resume}: no such file or folder; {wanted}")
-    if path.is_file() and path.suffix != ".ckpt":
-        raise UserError(f"resume={resume}: not a checkpoint; {wanted}")
-    if path.is_dir() and not any(path.glob("step-*.ckpt")) and not any(path.glob("checkpoints/step-*.ckpt")):
-        raise UserError(f"resume={resume}: no checkpoint there; {wanted}")

@@ -1,4 +1,4 @@
-"""What a model costs, from its shape alone: parameters, floating-point operations, memory. Plain arithmetic, no torch.
+"""What a model is, from its configuration alone: parameters and floating-point operations. Plain arithmetic, no torch.
 
 Only decoders of the Llama kind are known: the others' costs are left unsaid rather than guessed.
 """
@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-LOGITS_TILE_BYTES = {"gpu": 256 << 20, "cpu": 16 << 20}
-"""Size of one fp32 tile of logits, as in `dsm.ops.logprobs` (a test holds the two together)."""
 
 # What transformers assumes where a configuration is silent. None: derived from the other settings.
 _DEFAULTS: dict[str, dict[str, int | None]] = {
@@ -95,37 +92,3 @@ class ModelShape:
         """Forward and backward, as `CausalLM.flops_per_token`: 6 (N + V H) + 12 layers heads head_dim length."""
         weights = self.body + self.vocab * self.hidden
         return 6.0 * weights + 12.0 * self.layers * self.heads * self.head_dim * mean_attended_length
-
-    def activation_bytes(self, device: str, precision: str) -> int:
-        """What autograd keeps of one token in one layer, in bytes.
-
-        Both norms keep their input and its normalised form, every linear map its input (under autocast a bf16 copy for
-        each map), attention its queries, keys, values and output, SiLU and the product their operands. With
-        H, I, A, K = hidden, inner, heads x head_dim, kv heads x head_dim:
-
-            fp32            4 (6 H + 3 A + 2 K + 4 I)
-            bf16 on a GPU   26 H + 4 A + 4 K + 8 I
-            bf16 on a CPU   26 H + 10 A + 8 K + 8 I    (its attention computes in fp32)
-        """
-        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        if precision == "fp32":
-            return 4 * (6 * self.hidden + 3 * wide + 2 * narrow + 4 * self.inner)
-        attention = 4 * wide + 4 * narrow if device == "gpu" else 10 * wide + 8 * narrow
-        return 26 * self.hidden + attention + 8 * self.inner
-
-    def memory(self, device: str, precision: str, tokens: int, *, checkpointing: bool) -> dict[str, int]:
-        """Bytes on a device that holds the whole model and computes a micro-batch of `tokens`, by what they are for.
-
-        Left out, for they depend on the machine: the CUDA context, fragmentation, temporary buffers of a few layers.
-        """
-        size = self.parameters
-        layer = self.activation_bytes(device, precision) * tokens
-        # Checkpointed, a layer keeps its fp32 input only; one layer at a time is recomputed in full.
-        kept = self.layers * 4 * self.hidden * tokens + layer if checkpointing else self.layers * layer
-        tile = max(LOGITS_TILE_BYTES[device], 4 * 1024 * tokens)
-        parts = {"weights, fp32": 4 * size, "gradients, fp32": 4 * size, "AdamW state, fp32": 8 * size}
-        if precision == "bf16":
-            parts["bf16 copies of matrices"] = 2 * self.layers * self.layer_matrices
-        parts["activations"] = kept + 8 * self.hidden * tokens
-        parts["logits and head"] = 2 * min(tile, 4 * self.vocab * tokens) + 4 * self.vocab * self.hidden
-        return parts

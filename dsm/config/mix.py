@@ -39,7 +39,7 @@ class MixSource(Schema):
 class WeightChange(Schema):
     """From a stated token on, other weights; a source that is not named keeps the weight it had."""
 
-    from_tokens: int = Field(gt=0, lt=2**63, description="counted from the start of the run")
+    from_tokens: int = Field(gt=0, lt=2**53, description="counted from the start of the run")
     weights: dict[str, Weight] = Field(min_length=1)
 
 
@@ -81,7 +81,7 @@ class MixConfig(Schema):
 
     context: int = Field(ge=8, lt=2**31, description="tokens of a sequence")
     root: str | None = Field(min_length=1, description="the folder of the stores that have no path of their own")
-    sources: dict[str, MixSource]
+    sources: dict[str, MixSource] = Field(max_length=4096)
     schedule: list[WeightChange] = Field(description="weights that change at stated tokens, in their order")
     exhausted: Literal["refuse", "redistribute"]
     packing: Literal["cut", "best_fit"]
@@ -215,10 +215,11 @@ def _lowest_terms(weights: Sequence[Fraction | int]) -> tuple[int, ...]:
 
 
 def _append(segments: list[Segment], segment: Segment) -> None:
-    """The last one counts where two begin with the same sequence."""
+    """Of two that begin with the same sequence the last one counts; one that changes nothing is none."""
     if segments and segments[-1].first == segment.first:
         segments.pop()
-    segments.append(segment)
+    if not segments or segments[-1].weights != segment.weights:
+        segments.append(segment)
 
 
 def _stopping(segments: Sequence[Segment], limits: Sequence[int | None], sequences: int | None) -> list[Segment]:
@@ -236,9 +237,10 @@ def _stopping(segments: Sequence[Segment], limits: Sequence[int | None], sequenc
                         " ends; allowed are more epochs or a smaller trainer.tokens"
                     )
                 return found
-            _append(found, now := Segment(first, left))
+            _append(found, Segment(first, left))
+            period = sum(left)
             full = {
-                source: first + math.floor((limit - reached[source]) * now.period / left[source])
+                source: first + math.floor((limit - reached[source]) * period / left[source])
                 for source, limit in enumerate(limits)
                 if limit is not None and left[source]
             }
@@ -246,7 +248,7 @@ def _stopping(segments: Sequence[Segment], limits: Sequence[int | None], sequenc
             if stop is None:
                 return found
             for source, weight in enumerate(left):
-                reached[source] += Fraction((stop - first) * weight, now.period)
+                reached[source] += Fraction((stop - first) * weight, period)
             stopped |= {source for source, when in full.items() if when == stop}
             first = stop
     return found

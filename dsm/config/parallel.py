@@ -58,6 +58,7 @@ class ParallelConfig(Schema):
     shard: Count | None
     tensor: Count
     reshard_after_forward: bool
+    reduce_gradients: Literal["step", "microbatch"]
     tokens_per_microbatch: Count | None
     data_workers: int = Field(ge=0, le=64)
     timeout_s: float = Field(gt=0)

@@ -17,6 +17,9 @@ from dsm.config.stages import result_settings
 from dsm.errors import UserError
 from dsm.files import atomic_write_text, clear_partial_files
 
+MANIFEST = "checkpoint.json"
+"""The file that tells a checkpoint's folder from any other (dsm/training/checkpoint/folder.py)."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -54,10 +57,31 @@ def run_path(config: RunConfig) -> Path:
     return Path(config.paths.runs) / config.stage / f"{config.name}-{settings_hash(config)}"
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The complete checkpoints, fewest steps first; unfinished ones bear another name and are never seen."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint with the most steps; unfinished ones bear another name and are never seen."""
-    found = sorted(folder.glob("step-*.ckpt"))
-    return found[-1] if found else None
+    """The complete checkpoint with the most steps."""
+    return max(checkpoints_in(folder), default=None)
+
+
+def given_checkpoint(resume: str) -> Path:
+    """What `resume=PATH` names: a checkpoint, or the newest one of a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    path, wanted = Path(resume).expanduser(), "allowed: auto, never, a checkpoint (a folder step-*) or a run's folder"
+    if not path.exists():
+        raise UserError(f"resume={resume}: no such folder; {wanted}")
+    if path.name.startswith("step-") and path.is_dir() or (path / MANIFEST).is_file():
+        return path
+    found = newest_checkpoint(path) or newest_checkpoint(path / "checkpoints")
+    if found is None:
+        raise UserError(f"resume={resume}: no checkpoint there; {wanted}")
+    return found
 
 
 def open_run(config: RunConfig, lock: Callable[[Path], None] = lambda folder: None) -> RunFolder:
@@ -66,7 +90,7 @@ def open_run(config: RunConfig, lock: Callable[[Path], None] = lambda folder: No
     Args:
         lock: called with the folder before anything in it is touched; refuses one that another run writes to.
     """
-    start = None if config.resume in ("auto", "never") else _given_checkpoint(config.resume)
+    start = None if config.resume in ("auto", "never") else given_checkpoint(config.resume)
     path = run_path(config)
     try:
         path = _new_folder(path) if config.resume == "never" else path
@@ -91,18 +115,6 @@ def _new_folder(base: Path) -> Path:
             return path
         except FileExistsError:
             path, attempt = base.with_name(f"{base.name}-{attempt}"), attempt + 1
-
-
-def _given_checkpoint(resume: str) -> Path:
-    path = Path(resume)
-    if path.is_file():
-        return path
-    found = newest_checkpoint(path) or newest_checkpoint(path / "checkpoints")
-    if found is None:
-        raise UserError(
-            f"resume={resume}: no checkpoint there; allowed: auto, never, a checkpoint (step-*.ckpt) or a run's folder"
-        )
-    return found
 
 
 def _as_yaml(config: RunConfig) -> str:

@@ -17,9 +17,13 @@ class SpikeConfig(Schema):
     )
     window: Count = Field(description="steps before this one that it is compared with")
     min_history: Count = Field(description="steps that must have been seen before any is called a spike")
-    loss_sigmas: float | None = Field(gt=0, description="robust standard deviations above the median; null = not judged")
+    loss_sigmas: float | None = Field(
+        gt=0, description="robust standard deviations above the median; null = not judged"
+    )
     grad_norm_sigmas: float | None = Field(gt=0, description="the same for the logarithm of the norm before clipping")
-    max_in_a_row: Count = Field(description="policy=skip: so many steps in a row are skipped, the next one stops the run")
+    max_in_a_row: Count = Field(
+        description="policy=skip: so many steps in a row are skipped, the next one stops the run"
+    )
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> SpikeConfig:

@@ -1,11 +1,13 @@
 """`-m`: Hydra's sweepers and launchers around the check and the run of one stage.
 
-Every run has the folder that its settings give it, as if it had been started alone, so a sweep that is started again
+Runs follow one another in this process, or (`hydra/launcher=submitit_slurm`) each is a job of its own. Every run has the folder that its settings give it, as if it had been started alone, so a sweep that is started again
 passes over what is finished. The sweep's own folder holds Hydra's record of it and one result a run.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import math
 import os
@@ -17,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
@@ -32,6 +35,7 @@ from dsm.files import atomic_write_text
 
 _CHECKED_VALUES = 100  # of one key before the first run; each takes a composition
 _DIRECTIONS = ("minimize", "maximize")
+_LOCAL_REQUEUE = 144  # the status by which submitit's local launcher starts a job again
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,10 @@ def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, An
     for override in overrides:
         if override.key_or_group == "hydra.sweep.dir":
             raise UserError(f"{override.input_line}: sweeps lie under paths.runs/sweeps; set paths.runs")
+    _prepare_launcher(overrides)
     first = _check_combinations(overrides)
+    if first.mode == "plan":  # needs no jobs
+        overrides = [one for one in overrides if not one.key_or_group.startswith(("hydra/launcher", "hydra.launcher"))]
     rank_0 = os.environ.get("RANK", "0") == "0"
     keep = rank_0 and first.mode == "run"
     folder = f"{first.paths.runs}/sweeps/{time.strftime('%Y-%m-%d_%H-%M-%S')}"
@@ -85,9 +92,29 @@ def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, An
             hydra.multirun("config", _job(stage, maximise), opened)
         except _EndedError as ended:
             raise ended.error from None
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "submitit":
+                raise
+            raise UserError(
+                f"hydra/launcher: a job ended without a result ({str(error).splitlines()[0]}); its output is in"
+                f" {folder}/.submitit; the same command goes on where it stopped"
+            ) from None
         finally:
             if keep and (outcomes := _outcomes(Path(folder))):
                 print(outcome_table(outcomes, maximise))
+
+
+def _prepare_launcher(overrides: Sequence[Override]) -> None:
+    """What submitit needs, where a sweep runs by it: the plugin, our settings of it and our signal."""
+    for override in overrides:
+        name = str(override.value())
+        if override.key_or_group == "hydra/launcher" and name.startswith("submitit"):
+            if importlib.util.find_spec("submitit") is None:
+                raise UserError(f"{override.input_line}: is not installed; pip install 'dsm[slurm]'")
+            importlib.import_module("hydra_plugins.hydra_submitit_launcher.config")
+            # The plugin's settings bear the same name as those of conf/, and would be taken for their schema.
+            ConfigStore.instance().repo["hydra"]["launcher"].pop(f"{name}.yaml", None)
+            os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # which has a run saved and requeued
 
 
 def _groups_alone(overrides: Sequence[Override]) -> DictConfig | None:
@@ -116,8 +143,15 @@ def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callab
                 return 0.0
             value = _metric(metrics, config.sweep_metric)
         except (UserError, StoppedError, BrokenPipeError) as error:
-            raise _EndedError(error) from error
+            launcher = os.environ.get("SUBMITIT_EXECUTOR")
+            if launcher is None:
+                raise _EndedError(error) from error
+            if isinstance(error, StoppedError) and error.requeued:  # leaves no result: there is one to come
+                raise SystemExit(_LOCAL_REQUEUE if launcher == "local" else 128 + error.signal) from error
+            raise  # Hydra sends it home
         value = worst if math.isnan(value) else value
+        if os.environ.get("RANK", "0") != "0":
+            return value
         outcome = Outcome(settings, config.sweep_metric, value, str(metrics.get("export", "")))
         atomic_write_text(Path(hydra.sweep.dir) / f"{hydra.job.num}.json", json.dumps(asdict(outcome), indent=2) + "\n")
         return value

@@ -112,6 +112,7 @@ class CheckpointConfig(Schema):
 
     every: Count
     keep: Count
+    asynchronous: bool
 
 
 class SamplesConfig(Schema):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,13 +33,24 @@ _SCORED_TOGETHER = 64  # items with choices, between two writes
 
 
 class Runner:
-    """Answers tasks with one engine, as one of the ranks of `world`; keeps records in `folder`."""
+    """Answers tasks with one engine, as one of the ranks of `world`; keeps records in `folder`.
 
-    def __init__(self, config: EvalConfig, engine: RolloutEngine, folder: Path, world: World) -> None:
+    `stop` is asked after each item that this rank has generated; once it says so, the rank leaves its others undone.
+    """
+
+    def __init__(
+        self,
+        config: EvalConfig,
+        engine: RolloutEngine,
+        folder: Path,
+        world: World,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.config, self.engine, self.folder, self.world = config, engine, folder, world
+        self.stop = stop
 
     def run(self, task: Task, judge: Judge | None, tool_use: ToolUse | None = None) -> list[dict[str, Any]]:
-        """The records of all items, in order; on other ranks than the first, an empty list.
+        """The records of all items that are done, in order; on other ranks than the first, an empty list.
 
         Raises:
             UserError: the folder holds answers from other data, prompts or weights.
@@ -51,6 +63,7 @@ class Runner:
         with (
             tqdm(total=len(left), desc=task.title, unit="item", disable=not self.world.first) as bar,
             _Desk(task, store, judge, bar, self.world.size) as desk,
+            suppress(_StoppedError),
         ):
             self._answer(task, mine, desk, tool_use)
         self.world.wait()
@@ -76,16 +89,22 @@ class Runner:
                 scores = score_choices([task.items[index] for index in chunk], task.prompter, self.engine)
                 for index, of_item in zip(chunk, scores, strict=True):
                     desk.keep(index, (chosen(task.items[index], of_item, task.config.likelihood.normalisation),))
+                self._go_on()
             return
         requests = [self._request(task, index) for index in indices]
 
         def hand_in(place: int, completions: Sequence[Written]) -> None:
             desk.hand_in(indices[place], completions)
+            self._go_on()
 
         if tool_use is None:
             self.engine.generate(requests, hand_in)
         else:
             tool_use.generate(requests, hand_in)
+
+    def _go_on(self) -> None:
+        if self.stop():
+            raise _StoppedError
 
     def _request(self, task: Task, index: int) -> Request:
         asked = self.config.sampling
@@ -99,6 +118,10 @@ class Runner:
             seed=item_seed(self.config.seed, task.name, item.id),
         )
         return Request(task.prompts[index].input_ids, sampling)
+
+
+class _StoppedError(Exception):
+    """Generation ends here: it was asked to."""
 
 
 class _Desk:

@@ -8,9 +8,10 @@ sums by the size of the batch: there what is nearly a tie can come out otherwise
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.engine import EngineConfig
@@ -26,6 +27,7 @@ from dsm.rollout.engine import Completion, OnDone, Request, Weights
 from dsm.rollout.llama import FIXED_ROPE, LlamaNetwork, is_llama_like
 from dsm.rollout.network import Network, PackedAttention, TransformersNetwork
 from dsm.rollout.stops import Detokenizer
+from dsm.rollout.weights import WholeWeights
 
 
 class EmbeddedEngine:
@@ -33,10 +35,17 @@ class EmbeddedEngine:
 
     Llama, Mistral, Qwen2 and Qwen3 run on a decoder of our own, all others through transformers' modules; both keep a
     copy of the weights, so that the policy may be trained on meanwhile. End-of-sequence ids are the tokenizer's and
-    those of the model's generation settings (`eos_ids`).
+    those of the model's generation settings (`eos_ids`). Weights are `model`'s, or those given in their place; of a
+    sharded model every process must make the engine, and `sync` it, together.
     """
 
-    def __init__(self, model: CausalLM, tokenizer: PreTrainedTokenizerBase, config: EngineConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: CausalLM,
+        tokenizer: PreTrainedTokenizerBase,
+        config: EngineConfig | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self.config = config or EngineConfig()
         self.policy_version = 0
         self.eos_ids = _eos_ids(model, tokenizer)
@@ -44,7 +53,8 @@ class EmbeddedEngine:
         dtype = model.head_weight.dtype if self.config.dtype == "auto" else getattr(torch, self.config.dtype)
         with torch.inference_mode():
             by_hand = is_llama_like(model)
-            self._network: Network = LlamaNetwork(model, dtype) if by_hand else TransformersNetwork(model, dtype)
+            found = _mapping(model if weights is None else weights, dtype)
+            self._network: Network = (LlamaNetwork if by_hand else TransformersNetwork)(model, dtype, found)
         self._loaded = True
         self.vocab_size = len(self._network.head_weight)
         self.detokenizer = Detokenizer(tokenizer, self.vocab_size)
@@ -109,7 +119,7 @@ class EmbeddedEngine:
     @torch.inference_mode()
     def sync(self, weights: Weights) -> None:
         """Copy and re-pack new weights; what is generated from now on comes from them."""
-        self._network.load(weights.model.state_dict() if isinstance(weights, CausalLM) else weights)
+        self._network.load(_mapping(weights, self._network.dtype))
         self._loaded = True
         self.policy_version += 1
 
@@ -144,6 +154,10 @@ class EmbeddedEngine:
                 f" {most.rounded().tokens * each / 2**30:.3g} GiB"
             )
         return free // each
+
+
+def _mapping(weights: Weights, dtype: torch.dtype) -> Mapping[str, Tensor]:
+    return WholeWeights(weights, dtype) if isinstance(weights, CausalLM) else weights
 
 
 def batches(numbers: Sequence[int], lengths: Sequence[int], config: EngineConfig) -> Iterator[list[int]]:

@@ -52,7 +52,7 @@ class _Layer:
 class LlamaNetwork:
     """A `Network` with weights of its own, fused and packed."""
 
-    def __init__(self, model: CausalLM, dtype: torch.dtype) -> None:
+    def __init__(self, model: CausalLM, dtype: torch.dtype, weights: Mapping[str, Tensor]) -> None:
         config = model.model.config
         self.dtype, self.device = dtype, model.head_weight.device
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -66,7 +66,7 @@ class LlamaNetwork:
         self.shapes = (LayerShape(self.heads, self.kv_heads, self.dim, self.dim),) * len(blocks)
         self.rotary = copy.deepcopy(model.model.base_model.rotary_emb)
         self.angles = torch.empty(0, 1, self.dim // 2, dtype=torch.complex64, device=self.device)
-        self.load(model.model.state_dict())
+        self.load(weights)
 
     def unload(self) -> None:
         del self.layers, self.norm, self.embedding, self.head_weight, self.head

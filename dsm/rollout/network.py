@@ -15,7 +15,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dsm.models import attention as packed_attention
-from dsm.models.wrapper import CausalLM
+from dsm.models.wrapper import CausalLM, seeded_rng
 from dsm.ops.varlen import Varlen
 from dsm.rollout.cache import LayerShape
 from dsm.rollout.linear import Linear
@@ -86,13 +86,18 @@ class TransformersNetwork:
 
     NAME = "dsm_engine"
 
-    def __init__(self, model: CausalLM, dtype: torch.dtype) -> None:
-        self._check(model)
-        self.model: PreTrainedModel = copy.deepcopy(model.model).to(dtype).eval().requires_grad_(False)
+    def __init__(self, model: CausalLM, dtype: torch.dtype, weights: Mapping[str, Tensor]) -> None:
+        if model.sharding is None:
+            self._check(model)
+            network = copy.deepcopy(model.model)
+        else:  # it has run packed attention before, and its shards are no network
+            with seeded_rng(0):
+                network = type(model.model)(copy.deepcopy(model.model.config)).to(model.head_weight.device)
+        self.model: PreTrainedModel = network.to(dtype).eval().requires_grad_(False)
         self.model.set_attn_implementation(self.NAME)
         self.dtype, self.device = dtype, self.head_weight.device
         self.shapes = self._probe()
-        self.load(model.model.state_dict())
+        self.load(weights)
 
     @property
     def head_weight(self) -> Tensor:

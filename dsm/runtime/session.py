@@ -54,9 +54,9 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
                 yield Session(world, run)
             except StoppedError as stop:
                 # Not SIGTERM: that is scancel, or a preemption after which Slurm requeues by itself.
-                if stop.signal == signal.SIGUSR1 and parallel is not None and parallel.requeue and world.first:
+                if stop.signal == signal.SIGUSR1 and parallel is not None and parallel.requeue:
                     lock.release()
-                    requeue()
+                    stop.requeued = requeue(first=world.first)
                 raise
 
 

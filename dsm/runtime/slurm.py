@@ -91,14 +91,15 @@ def job_id(environ: Mapping[str, str]) -> str | None:
     return f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID")
 
 
-def requeue() -> bool:
+def requeue(*, first: bool = True) -> bool:
     """Put this job back into the queue, where it starts again with the same command; Slurm then ends it here.
 
-    Call it on one rank, when the checkpoint is whole. Outside of Slurm, or where it refuses, a warning and False.
+    Call it on every rank when the checkpoint is whole; the first one does it. Outside of Slurm, or where Slurm refuses,
+    False. submitit's local launcher takes jobs back too.
     """
     job = job_id(os.environ)
-    if job is None:
-        return False
+    if job is None or not first:
+        return job is not None or os.environ.get("SUBMITIT_EXECUTOR") == "local"
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:

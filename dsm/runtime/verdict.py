@@ -126,6 +126,8 @@ class Judge:
         failed = [rank for rank, report in reports.items() if report.left == "failed"]
         lost = [rank for rank, report in present.items() if report.lost]
         self._trouble_s = self._trouble_s + elapsed_s if failed or lost else 0.0
+        if not present:
+            return None
         return (
             self._dead(present, elapsed_s, heard, bool(lost))
             or self._failed(reports, failed, bool(lost))

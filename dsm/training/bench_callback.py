@@ -5,7 +5,7 @@ however they are sharded, and the ranks share the items as in `stage=eval`, of w
 does not notice: nothing of the module is touched, and the random generators go on as if nothing had been drawn.
 
 What is answered lies in RUN/evaluations/step-N/, items as in `stage=eval` and results.json. A run that is stopped
-meanwhile leaves the rest to the start after it, if that has the same weights to the bit; else the step is measured anew.
+meanwhile leaves the rest to its next start, if that has the same weights to the bit; else the step is measured anew.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class InTrainingEvaluation(Callback):
         if step == self.last_step or not self.is_due(step, pl_module.settings.total_steps):
             return
         began = time.perf_counter()
-        checkpoint = next((found for found in trainer.callbacks if isinstance(found, ExactCheckpoint)), None)
+        checkpoint = next((found for found in trainer.checkpoint_callbacks if isinstance(found, ExactCheckpoint)), None)
 
         def stop() -> bool:
             watch.progress(f"the evaluation after step {step}", watch.SLOW)
@@ -232,7 +232,7 @@ class _Fingerprinted(Mapping[str, Tensor]):
         return len(self._weights)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._weights.keys()  # without reading it
+        return name in self._weights
 
     def hexdigest(self) -> str:
         """SHA-256 over names and sums: weights that differ by rounding alone differ in it."""
@@ -270,6 +270,6 @@ def _drop_other(folder: Path, tasks: list[Task]) -> None:
 def _sharing_cores(config: EvalConfig, world: World) -> EvalConfig:
     """The ranks of one machine judge beside each other: each takes its part of the cores, not all of them."""
     cores = max(1, len(os.sched_getaffinity(0)) // world.local_size)
-    pools = {"grader": config.grader, "sandbox": config.sandbox}
-    update = {name: pool.model_copy(update={"workers": pool.workers or cores}) for name, pool in pools.items()}
-    return config.model_copy(update=update)
+    grader = config.grader.model_copy(update={"workers": config.grader.workers or cores})
+    sandbox = config.sandbox.model_copy(update={"workers": config.sandbox.workers or cores})
+    return config.model_copy(update={"grader": grader, "sandbox": sandbox})

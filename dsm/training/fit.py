@@ -30,7 +30,7 @@ from dsm.runtime.launch import World, accelerator, environment
 from dsm.runtime.loggers import JsonlLogger, build_loggers, close
 from dsm.runtime.session import Session
 from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
-from dsm.training.checkpoint import AtomicCheckpointIO, ExactCheckpoint
+from dsm.training.checkpoint import ExactCheckpoint
 from dsm.training.material import Material
 from dsm.training.step import UpdateModule
 from dsm.training.strategy import choose_strategy
@@ -59,7 +59,9 @@ def fit(
     attended = [batch.varlen.mean_attended_length for batch in stream[0].microbatches]
     flops_per_token = module.model.flops_per_token(sum(attended) / len(attended))
     metrics = Metrics(config.trainer.log_every, flops_per_token, world.size)
-    checkpoint = ExactCheckpoint(run.checkpoints, config.checkpoint, material.facts, world, config.seed)
+    checkpoint = ExactCheckpoint(
+        run.checkpoints, config.checkpoint, material.facts, world, config.seed, start=run.checkpoint
+    )
     callbacks: list[Callback] = [metrics]
     if world.first and config.callbacks.progress:
         callbacks.append(ProgressLine(metrics))
@@ -72,7 +74,7 @@ def fit(
     loggers = build_loggers(config.logger, run.path, config.name, config.model_dump()) if world.first else []
     trainer = pl.Trainer(
         **_devices(config, world, module.model),
-        plugins=[AtomicCheckpointIO(), environment(world)],
+        plugins=[environment(world)],
         logger=loggers,
         callbacks=callbacks,
         max_epochs=1,
@@ -88,9 +90,7 @@ def fit(
     began = time.time()
     try:
         with checkpoint.listening(), suppress(SIGTERMException):  # Lightning's own, if it was quicker
-            trainer.fit(
-                module, stream.loader(lambda: module.progress.step), ckpt_path=run.checkpoint, weights_only=True
-            )
+            trainer.fit(module, stream.loader(lambda: module.progress.step))
     finally:
         watch.progress("the end of the run", math.inf)
         close(loggers)
@@ -114,7 +114,7 @@ def _devices(config: TrainingConfig, world: World, model: CausalLM) -> dict[str,
         "accelerator": accelerator(config.parallel),
         "devices": world.local_size,
         "num_nodes": world.size // world.local_size,
-        "strategy": choose_strategy(model, world),
+        "strategy": choose_strategy(model, config.parallel, world),
         "precision": "32-true",  # the step itself chooses what is computed in bf16
     }
 

@@ -156,8 +156,8 @@ class SpikeGuard(Callback):
                 " optim.lr, look at the data, or let it through from the last checkpoint with spikes=log resume=RUN"
             )
         raise SpikeError(
-            f"spikes.policy=stop: step {row['step']} is a spike: {text}; its update was not made; spikes=skip resume=RUN"
-            " goes on past it from the run's last checkpoint, spikes=log lets it through"
+            f"spikes.policy=stop: step {row['step']} is a spike: {text}; its update was not made; from the run's last"
+            " checkpoint, spikes=skip resume=RUN goes on past it and spikes=log resume=RUN lets it through"
         )
 
     # -- the checkpoint and the log -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dsm.files import atomic_directory, atomic_write_text
 from dsm.models.build import build_model, embedding_rows, transformers_config
 from dsm.runtime.launch import accelerator
 from dsm.runtime.session import Session, session
+from dsm.training.bench_callback import in_training_evaluation
 from dsm.training.fit import fit
 from dsm.training.likelihood import LikelihoodModule
 from dsm.training.material import Material, instruction_material
@@ -37,15 +38,19 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         log.info("run folder: %s", here.run.path)
         tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
         material = mixture_material(config, tokenizer, embedding_rows(config.model, len(tokenizer)), here)
+        stream = material.stream
+        benchmarks = in_training_evaluation(
+            config, tokenizer, here, lambda step: stream.first_sequence(step) * config.context
+        )
         module = _module(config, material, tokenizer, here)
         module.spikes = spikes = SpikeGuard(
             config.spikes,
             here.run.path / "spikes.jsonl",
-            material.stream.first_sequence,
+            stream.first_sequence,
             mix_changes=[segment.first for segment in config.mix.segments()[1:]],
             first=here.world.first,
         )
-        return fit(config, module, material, tokenizer, here, [spikes])
+        return fit(config, module, material, tokenizer, here, [spikes, *benchmarks])
 
 
 def fine_tune(config: SFTConfig) -> dict[str, Any]:

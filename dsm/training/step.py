@@ -26,7 +26,7 @@ from torch import Tensor
 from dsm.config.schedules import learning_rate
 from dsm.config.training import LossConfig, OptimConfig, SchedulerConfig
 from dsm.data.batch import NOTHING, MicroBatch, StepBatch, collate
-from dsm.errors import NonFiniteError, UserError
+from dsm.errors import NonFiniteError
 from dsm.models.wrapper import CausalLM
 from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
@@ -114,17 +114,6 @@ class UpdateModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the learning rate is set by the step itself."""
         return build_adamw(self.model, self.settings.optim)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the weights of another model before torch does in its own words."""
-        states = (checkpoint["state_dict"], self.state_dict())
-        saved, own = ({name: tuple(weight.shape) for name, weight in state.items()} for state in states)
-        wrong = [name for name in saved | own if saved.get(name) != own.get(name)]
-        if wrong:
-            raise UserError(
-                f"resume: the checkpoint holds another model; {len(wrong)} weights differ in name or shape, first"
-                f" {wrong[0]} ({saved.get(wrong[0], 'absent')} there, {own.get(wrong[0], 'absent')} here)"
-            )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 compute over fp32 master weights; nothing where a sharded model sees to that itself."""

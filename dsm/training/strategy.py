@@ -18,11 +18,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
+from dsm.config.parallel import ParallelConfig
 from dsm.config.run import TrainingConfig
 from dsm.models.sharding import Sharding
 from dsm.models.tensor import sum_whole_gradients
 from dsm.models.wrapper import CausalLM
-from dsm.runtime.launch import World, accelerator
+from dsm.runtime.launch import World, accelerator, wait_without_limit
 
 
 def model_sharding(config: TrainingConfig, world: World) -> Sharding | None:
@@ -32,13 +33,18 @@ def model_sharding(config: TrainingConfig, world: World) -> Sharding | None:
     kind = accelerator(config.parallel)
     device = torch.device(kind, world.local_rank) if kind == "cuda" else torch.device(kind)
     precision: Literal["bf16", "fp32"] = "bf16" if config.precision(kind) == "bf16" else "fp32"
-    return Sharding.over(world.layout, device, precision, reshard_after_forward=config.parallel.reshard_after_forward)
+    reshard = config.parallel.reshard_after_forward
+    sharding = Sharding.over(world.layout, device, precision, reshard_after_forward=reshard)
+    wait_without_limit()
+    return sharding
 
 
-def choose_strategy(model: CausalLM, world: World) -> Strategy | str:
+def choose_strategy(model: CausalLM, parallel: ParallelConfig, world: World) -> Strategy | str:
     """For `pl.Trainer(strategy=...)`."""
     if model.sharding is not None:
-        return FSDP2Strategy(model.sharding)
+        strategy = FSDP2Strategy(model.sharding, parallel.reduce_gradients)
+        wait_without_limit()
+        return strategy
     if world.size > 1:
         return DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=False)
     return "auto"
@@ -51,9 +57,10 @@ class FSDP2Strategy(ModelParallelStrategy):
     checkpoints are not used: they hold no random state and are not written at once (`dsm.training.checkpoint`).
     """
 
-    def __init__(self, sharding: Sharding) -> None:
+    def __init__(self, sharding: Sharding, reduce_gradients: Literal["step", "microbatch"] = "step") -> None:
         super().__init__(data_parallel_size=sharding.data_mesh.size(), tensor_parallel_size=sharding.tensor)
         self.sharding = sharding
+        self.reduce_gradients = reduce_gradients
         self._synchronises = True
         self._data_group: dist.ProcessGroup | None = None
         if sharding.tensor > 1:
@@ -99,14 +106,20 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:
-        """For micro-batches but the last: gradients stay with the process that made them, whole and in fp32."""
-        model = self.causal_lm
-        model.set_requires_gradient_sync(False)  # type: ignore[operator]
+        """For micro-batches but the last: gradients stay with the process that made them, whole and in fp32.
+
+        Or, with reduce_gradients="microbatch", with the shards; copies of the model still wait for the last one.
+        """
+        model: Any = self.causal_lm
+        switch = model.set_requires_all_reduce
+        if self.reduce_gradients == "step":
+            switch = model.set_requires_gradient_sync
+        switch(False)
         self._synchronises = False
         try:
             yield
         finally:
-            model.set_requires_gradient_sync(True)  # type: ignore[operator]
+            switch(True)
             self._synchronises = True
 
     def post_backward(self, closure_loss: Tensor) -> None:

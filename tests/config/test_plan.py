@@ -145,9 +145,8 @@ def test_the_run_folder() -> None:
     folder = run_path(compose_config(SFT))
     assert plan(*SFT)["run folder"] == f"{folder} (from the start)"
     assert run_path(compose_config([*SFT, "optim.lr=1"])) != folder
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "step-00000100.ckpt").touch()
-    assert plan(*SFT)["run folder"] == f"{folder} (goes on from step-00000100.ckpt)"
+    (folder / "checkpoints" / "step-00000100").mkdir(parents=True)
+    assert plan(*SFT)["run folder"] == f"{folder} (goes on from step-00000100)"
     assert plan(*SFT, "resume=never")["run folder"] == f"{folder} (exists, so a new one beside it)"
     (folder / "metrics.json").write_text("{}")
     assert plan(*SFT)["run folder"].startswith(f"{folder} (finished before")

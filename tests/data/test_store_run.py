@@ -194,6 +194,9 @@ def die_at(moment: int, action: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
+EVERY = 5  # with 1, every instant: a minute
+
+
 def test_killed_at_any_instant_the_next_run_makes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,11 +210,12 @@ def test_killed_at_any_instant_the_next_run_makes_the_same_bytes(
     monkeypatch.setattr(assembly, "COMMIT_S", 0.0)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # kill -9 leaves what the kernel has
     while die_at(moment, lambda: run_inline(source, folder, config)):
-        if moment % 3 == 0:  # finish now and then; else the next one dies on the same ground, a little later
-            run_inline(source, folder, config)
-            assert all_files(folder) == made
-            shutil.rmtree(folder)
-        moment += 1
+        if moment % 2:
+            die_at(moment // 2, lambda: run_inline(source, folder, config))
+        run_inline(source, folder, config)
+        assert all_files(folder) == made
+        shutil.rmtree(folder)
+        moment += EVERY
     assert all_files(folder) == made
     assert moment > 80
 

@@ -1,4 +1,4 @@
-"""From rows to tokens: the rows that `read_records` gives, as the tokenizer alone encodes them; nothing goes missing."""
+"""From rows to tokens: the rows that `read_records` gives, as the tokenizer alone encodes them; none goes missing."""
 
 from __future__ import annotations
 

@@ -25,9 +25,11 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from dsm.cli import main
+from dsm.config.runs import newest_checkpoint
 from dsm.data.batch import StepBatch
 from dsm.data.problems import generate_problems, write_jsonl
 from dsm.data.tokenizer import save_tokenizer, train_tokenizer
+from dsm.training.checkpoint.folder import _Writer, read_manifest, read_tensors
 from dsm.training.step import UpdateModule
 
 _context = multiprocessing.get_context("forkserver")
@@ -105,9 +107,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def newest_state(folder: Path) -> dict[str, Any]:
-    """The newest checkpoint."""
-    state: dict[str, Any] = torch.load(max((folder / "checkpoints").glob("step-*.ckpt")), weights_only=True)
-    return state
+    """All that the newest checkpoint holds."""
+    newest = newest_checkpoint(folder / "checkpoints")
+    assert newest is not None
+    manifest = read_manifest(newest)
+    told = {"step": manifest.step, "progress": manifest.progress, "data": manifest.data}
+    return {**read_tensors(newest), **told, "callbacks": manifest.callbacks}
 
 
 def same(one: Any, other: Any) -> bool:
@@ -125,8 +130,9 @@ def assert_same_run(folder: Path, reference: Path) -> None:
     """Two runs ended alike: exported weights, everything in the last checkpoint, every line of metrics."""
     assert same(weights(folder), weights(reference))
     ours, theirs = newest_state(folder), newest_state(reference)
-    for key in ("state_dict", "optimizer_states", "dsm"):
-        assert same(ours[key], theirs[key]), key
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert same(value, theirs[key]), key
     assert curve(folder) == curve(reference)
 
 
@@ -212,13 +218,14 @@ def will_be_signalled(step: int, number: signal.Signals) -> None:
 
 def will_die_writing(step: int) -> None:
     """Trouble: the process is killed when half of the checkpoint of a step is on the disk."""
-    save = torch.save
+    write_data = _Writer.write_data
 
-    def half(checkpoint: dict[str, Any], file: Any) -> None:
-        save(checkpoint, file)
-        if checkpoint["dsm"]["progress"]["step"] == step:
-            file.truncate(file.tell() // 2)
-            file.flush()
+    def half(self: _Writer, *arguments: Any) -> Any:
+        future = write_data(self, *arguments)
+        if str(step) in Path(self.path).name:
+            (file,) = Path(self.path).glob("*.distcp")
+            os.truncate(file, file.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
+        return future
 
-    torch.save = half
+    _Writer.write_data = half  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dsm.cli import main
@@ -65,11 +67,11 @@ def test_killed_again_and_again(lab: Lab, undisturbed: Path, tmp_path: Path) -> 
     process = start(command, tmp_path / "output", partial(will_die_writing, 2))
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert checkpoints(run_folder(runs)) == [".step-00000002.ckpt.partial", "step-00000001.ckpt"]
+    assert checkpoints(run_folder(runs)) == [".step-00000002.partial", "step-00000001"]
     rng = random.Random(1)
     run_with_kills(command, runs, [rng.uniform(0.5, 1.5) for _ in range(2)])
     assert_same_run(run_folder(runs), undisturbed)
-    assert checkpoints(run_folder(runs)) == checkpoints(undisturbed) == ["step-00000005.ckpt", "step-00000006.ckpt"]
+    assert checkpoints(run_folder(runs)) == checkpoints(undisturbed) == ["step-00000005", "step-00000006"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -83,7 +85,7 @@ def test_told_to_stop(number: signal.Signals, lab: Lab, undisturbed: Path, tmp_p
     assert said.splitlines()[-1] == (
         f"dsm: stopped by {number.name} after step 3 of 6; the same command goes on from there"
     )
-    assert checkpoints(run_folder(tmp_path)) == ["step-00000003.ckpt"]
+    assert checkpoints(run_folder(tmp_path)) == ["step-00000003"]
     assert main(lab.command(tmp_path, DROPOUT)) == 0
     assert_same_run(run_folder(tmp_path), undisturbed)
 
@@ -101,7 +103,7 @@ def test_a_second_ctrl_c_stops_at_once(
         patch.setattr(UpdateModule, "training_step", impatient)
         assert main(lab.command(tmp_path, DROPOUT)) == 130
     assert "stopped at once" in errors().splitlines()[-1]
-    assert checkpoints(run_folder(tmp_path)) == ["step-00000001.ckpt", "step-00000002.ckpt"]
+    assert checkpoints(run_folder(tmp_path)) == ["step-00000001", "step-00000002"]
     assert main(lab.command(tmp_path, DROPOUT)) == 0
     assert_same_run(run_folder(tmp_path), undisturbed)
 
@@ -120,7 +122,7 @@ def test_ended_in_the_export(lab: Lab, undisturbed: Path, tmp_path: Path, monkey
 
 @pytest.mark.parametrize("which", ["folder", "checkpoint"])
 def test_a_larger_budget(which: str, lab: Lab, undisturbed: Path, longer: Path, tmp_path: Path) -> None:
-    resume = {"folder": undisturbed, "checkpoint": undisturbed / "checkpoints" / "step-00000005.ckpt"}[which]
+    resume = {"folder": undisturbed, "checkpoint": undisturbed / "checkpoints" / "step-00000005"}[which]
     assert main(lab.command(tmp_path, DROPOUT, "trainer.steps=8", f"resume={resume}")) == 0
     folder = run_folder(tmp_path)
     assert same(weights(folder), weights(longer))
@@ -179,25 +181,27 @@ def test_a_damaged_checkpoint_is_named_and_a_half_written_one_ignored(
     command = lab.command(tmp_path, DROPOUT)
     assert stop_at(3, command) == 143
     folder = run_folder(tmp_path) / "checkpoints"
-    newest = folder / "step-00000004.ckpt"
-    content = newest.read_bytes()
-    (folder / ".step-00000005.ckpt.partial").write_bytes(content[:1000])
-    for damaged in (content[: len(content) // 2], content[:10], b""):
-        newest.write_bytes(damaged)
+    newest = folder / "step-00000004"
+    shutil.copytree(newest, folder / ".step-00000005.partial")
+    file = newest / "__0_0.distcp"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (content, content[: len(content) // 2], b""):
+        file.write_bytes(damaged)
         errors()
         assert main(command) == 2
         message = errors().splitlines()[-1]
         assert message.startswith(f"dsm: resume: {newest} cannot be read (")
         assert "delete it to go on from the one before it" in message
-    assert checkpoints(folder.parent) == ["step-00000003.ckpt", "step-00000004.ckpt"]
-    newest.unlink()
+    assert checkpoints(folder.parent) == ["step-00000003", "step-00000004"]
+    shutil.rmtree(newest)
     assert main(command) == 0
     assert_same_run(folder.parent, undisturbed)
 
 
 def test_a_checkpoint_of_something_else(lab: Lab, undisturbed: Path, tmp_path: Path, errors: Errors) -> None:
-    foreign = tmp_path / "foreign.ckpt"
-    torch.save({"state_dict": {}}, foreign)
+    foreign = tmp_path / "step-00000100"
+    dcp.save({"weight": torch.zeros(2)}, checkpoint_id=foreign)
     assert main(lab.command(tmp_path / "a", f"resume={foreign}")) == 2
     assert errors().splitlines()[-1].startswith(f"dsm: resume: {foreign} is no checkpoint of dsm's")
     assert main(lab.command(tmp_path / "b", "model.config.hidden_size=64", f"resume={undisturbed}")) == 2

@@ -3,7 +3,7 @@
 Let E_s(n) be source s's exact share of the first n sequences: a broken line with slope w_s, the weight of the moment,
 so sum_s E_s(n) = n even where weights change. The order below keeps every source's realised count x_s(n) within
 
-    |x_s(n) - E_s(n)| <= 1 - d,   d = 1 / (2S - 2),   S sources,   for every n,
+    |x_s(n) - E_s(n)| <= 1 - d,   d = 1 / (2S - 2),   S > 1 sources,   for every n,
 
 which is the best bound there is for S sources (R. Tijdeman, "The chairman assignment problem", 1980).
 
@@ -31,7 +31,7 @@ windows that close after the change differ, and the few places from the first su
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from dsm.config.mix import Segment, expected
 
-_NEVER = 2**62
+_NEVER = 2**50  # beyond every place; times the number of sources it still fits 64 bits
 
 
 @dataclass(frozen=True)
@@ -117,31 +117,36 @@ def _spans(segments: Sequence[Segment]) -> Iterator[_Span]:
     counts = [0] * len(segments[0].weights)
     for number, segment in enumerate(segments):
         end = segments[number + 1].first if number + 1 < len(segments) else None
-        laps: list[_Lap] = []
-        seen: dict[tuple[int, ...], int] = {}
-        while (state := _offsets(counts, segment, len(laps))) not in seen:
-            seen[state] = len(laps)
-            lap = _Lap.run(
-                windows.held(number), counts, segment.first + len(laps) * segment.period, segment.period, end
-            )
-            laps.append(lap)
-            counts = lap.after
-            if len(lap.table) < segment.period:  # its next choice depends on the weights after `end`
-                yield from (lap.span() for lap in laps if len(lap.table))
-                break
-        else:
-            yield from (lap.span() for lap in laps[: seen[state]])
-            cycle = laps[seen[state] :]
-            table, slack = (np.concatenate([getattr(lap, part) for lap in cycle]) for part in ("table", "slack"))
-            yield (span := _Span(cycle[0].first, np.asarray(cycle[0].before), table))
+        while sum(counts) != end:
+            spans, counts = _repeating(windows.held(number), segment, counts, end)
+            yield from spans
             if end is None:
                 return
-            counts = span.counts_at(_first_late_choice(slack, laps[-1].first + segment.period, end)).tolist()
-        done = sum(counts)
-        if end is not None and done < end:
-            lap = _Lap.run(windows.known(number), counts, done, end - done, None)
-            yield lap.span()
-            counts = lap.after
+            if (done := sum(counts)) < end:  # the next choice depends on weights after `end`
+                lap = _Lap.run(windows.known(number), counts, done, min(segment.period, end - done), None)
+                yield lap.span()
+                counts = lap.after
+
+
+def _repeating(windows: _View, segment: Segment, counts: list[int], end: int | None) -> tuple[list[_Span], list[int]]:
+    """Tables from where the counts are up to the first choice whose window closes after `end`; the counts there."""
+    first, period = sum(counts), segment.period
+    laps: list[_Lap] = []
+    seen: dict[tuple[int, ...], int] = {}
+    while (state := _offsets(counts, segment, len(laps))) not in seen:
+        seen[state] = len(laps)
+        start = first + len(laps) * period
+        length = period if end is None else min(period, end - start)
+        laps.append(lap := _Lap.run(windows, counts, start, length, end))
+        counts = lap.after
+        if len(lap.table) < period:
+            return [lap.span() for lap in laps if len(lap.table)], counts
+    before, cycle = laps[: seen[state]], laps[seen[state] :]
+    table, slack = (np.concatenate([getattr(lap, part) for lap in cycle]) for part in ("table", "slack"))
+    span = _Span(cycle[0].first, np.asarray(cycle[0].before), table)
+    if end is not None:
+        counts = span.counts_at(_first_late_choice(slack, laps[-1].first + period, end)).tolist()
+    return [*(lap.span() for lap in before), span], counts
 
 
 def _offsets(counts: Sequence[int], segment: Segment, laps: int) -> tuple[int, ...]:
@@ -150,7 +155,7 @@ def _offsets(counts: Sequence[int], segment: Segment, laps: int) -> tuple[int, .
 
 
 def _first_late_choice(slack: NDArray[np.int64], start: int, end: int) -> int:
-    """The first place from `start` (where a lap begins) whose choice has its window close after `end`, else `end`."""
+    """The first place from `start` (where the cycle begins anew) whose choice has its window close after `end`."""
     first = max(start, end - int(slack.max()) - 1)
     places = np.arange(first, end)
     late = np.flatnonzero(places + 1 + slack[(places - start) % len(slack)] > end)
@@ -158,29 +163,31 @@ def _first_late_choice(slack: NDArray[np.int64], start: int, end: int) -> int:
 
 
 class _Line:
-    """E of one source over one segment; places counted from 1, all in integers.
-
-    E(n) >= v is met first at n = first + ceil((v - E(first)) / w); with v = k + d or k + 1 - d everything is a whole
-    number of 1 / divisor places.
-    """
+    """E of one source over one segment, which reaches v at first + (v - E(first)) / w; in whole numbers throughout."""
 
     def __init__(self, first: int, reached: Fraction, weight: int, period: int, apart: int) -> None:
         scale = lcm(reached.denominator, apart)
-        self.first = first
-        self.reached, self.one, self.margin = int(reached * scale), scale, scale // apart
-        self.period, self.divisor = period, scale * weight
+        self.first, self.period, self.slope = first, period, scale * weight
+        self.reached, self.one, self.margin = int(reached * scale), scale, scale // apart  # E(first), 1, d
 
-    def released(self, number: int) -> int | None:
-        """The first place with E >= number + d, if it lies before an end that is not looked at; None: never."""
-        missing = number * self.one + self.margin - self.reached
-        if missing <= 0:
-            return self.first
-        return self.first - (-missing * self.period // self.divisor) if self.divisor else None
+    def released(self, numbers: range) -> list[int]:
+        """For each number the first place with E >= number + d, `first` where that is past."""
+        if not self.slope:
+            return [self.first if number * self.one + self.margin <= self.reached else _NEVER for number in numbers]
+        one, offset = self.one * self.period, (self.margin - self.reached) * self.period
+        return [max(self.first, self.first - (-(number * one + offset) // self.slope)) for number in numbers]
 
-    def closes(self, number: int) -> int | None:
-        """The first place with E > number + 1 - d; None: never."""
-        missing = (number + 1) * self.one - self.margin - self.reached
-        return self.first + missing * self.period // self.divisor + 1 if self.divisor else None
+    def closes(self, numbers: range) -> list[int]:
+        """For each number the first place with E > number + 1 - d."""
+        if not self.slope:
+            return [_NEVER] * len(numbers)
+        one, offset = self.one * self.period, (self.one - self.margin - self.reached) * self.period
+        return [self.first + 1 + (number * one + offset) // self.slope for number in numbers]
+
+    def released_by(self, place: int) -> int:
+        """How many numbers are released at a place."""
+        reached = self.reached * self.period + (place - self.first) * self.slope
+        return (reached - self.margin * self.period) // (self.one * self.period) + 1
 
 
 class _Windows:
@@ -189,43 +196,55 @@ class _Windows:
     def __init__(self, segments: Sequence[Segment]) -> None:
         sources = range(len(segments[0].weights))
         apart = 2 * max(len(sources) - 1, 1)  # 1 / d
-        self._ends = [segment.first for segment in segments[1:]]
+        self._ends = [*(segment.first for segment in segments[1:]), _NEVER]
         self._lines: list[list[_Line]] = []  # by segment, by source
         reached = [Fraction(0) for _ in sources]
-        for segment, end in zip(segments, [*self._ends, _NEVER], strict=True):
+        for segment, end in zip(segments, self._ends, strict=True):
             weights, period = segment.weights, segment.period
             self._lines.append([_Line(segment.first, reached[s], weights[s], period, apart) for s in sources])
             reached = [reached[s] + Fraction((end - segment.first) * weights[s], period) for s in sources]
 
     def held(self, segment: int) -> _View:
         """As if the weights of a segment held for ever."""
-        return _View([(_NEVER, self._lines[segment])])
+        return _View([_NEVER], [self._lines[segment]])
 
     def known(self, segment: int) -> _View:
         """As they will be, seen from a segment on."""
-        return _View(list(zip([*self._ends, _NEVER], self._lines, strict=True))[segment:])
+        return _View(self._ends[segment:], self._lines[segment:])
 
 
 @dataclass(frozen=True)
 class _View:
-    """Windows from some segment on: (its end, its lines by source) in turn."""
+    """Windows over segments in turn.
 
-    segments: list[tuple[int, list[_Line]]]
+    Attributes:
+        ends: of each segment.
+        lines: of each segment, by source.
+    """
 
-    def released(self, source: int, number: int) -> int:
-        """The first place at which a sequence may come."""
-        return self._first(source, number, _Line.released)
+    ends: list[int]
+    lines: list[list[_Line]]
 
-    def closes(self, source: int, number: int) -> int:
+    def released(self, source: int, numbers: range) -> list[int]:
+        """The first place at which each of a source's sequences may come."""
+        return self._places(source, numbers, _Line.released)
+
+    def closes(self, source: int, numbers: range) -> list[int]:
         """The last place at which it may."""
-        return self._first(source, number, _Line.closes)
+        return self._places(source, numbers, _Line.closes)
 
-    def _first(self, source: int, number: int, border: Callable[[_Line, int], int | None]) -> int:
-        for end, lines in self.segments:
-            place = border(lines[source], number)
-            if place is not None and place <= end:
-                return place
-        return _NEVER
+    def _places(self, source: int, numbers: range, border: Callable[[_Line, range], list[int]]) -> list[int]:
+        found: list[int] = []
+        for end, lines in zip(self.ends, self.lines, strict=True):
+            places = border(lines[source], numbers[len(found) :])
+            found += places[: bisect_right(places, end)]  # both borders rise with the number
+            if len(found) == len(numbers):
+                break
+        return found
+
+    def released_by(self, source: int, place: int) -> int:
+        """How many of a source's sequences are released at a place."""
+        return self.lines[bisect_left(self.ends, place)][source].released_by(place)
 
 
 @dataclass(frozen=True)
@@ -246,26 +265,31 @@ class _Lap:
     slack: NDArray[np.int64]
 
     @classmethod
-    def run(cls, windows: _View, counts: Sequence[int], first: int, length: int, end: int | None) -> _Lap:
+    def run(cls, windows: _View, counts: list[int], first: int, length: int, end: int | None) -> _Lap:
         """Choose for places [first, first + length), or up to the first choice whose window closes after `end`."""
-        after = list(counts)
-        waiting = [(windows.released(source, after[source]), source) for source in range(len(after))]
-        heapq.heapify(waiting)
-        ready: list[tuple[int, int]] = []
-        chosen, slack = [], []
-        for place in range(first + 1, first + length + 1):
-            while waiting and waiting[0][0] <= place:
-                source = heapq.heappop(waiting)[1]
-                heapq.heappush(ready, (windows.closes(source, after[source]), source))
-            closes, source = ready[0]
-            if end is not None and closes > end:
+        sources, last = len(counts), first + length
+        waiting: list[tuple[int, int]] = []  # where it is released; where its window closes, and its source
+        for source, count in enumerate(counts):
+            numbers = range(count, max(count, windows.released_by(source, last)))
+            closes = windows.closes(source, numbers)
+            codes = [place * sources + source for place in closes]
+            waiting += zip(windows.released(source, numbers), codes, strict=True)
+        waiting.sort()
+        late = _NEVER * sources if end is None else (end + 1) * sources
+        ready: list[int] = []
+        chosen: list[int] = []
+        taken = 0
+        for place in range(first + 1, last + 1):
+            while taken < len(waiting) and waiting[taken][0] <= place:
+                heapq.heappush(ready, waiting[taken][1])
+                taken += 1
+            if ready[0] >= late and end is not None:
                 break
-            heapq.heappop(ready)
-            chosen.append(source)
-            slack.append(closes - place)
-            after[source] += 1
-            heapq.heappush(waiting, (windows.released(source, after[source]), source))
-        return cls(first, list(counts), after, np.asarray(chosen, np.uint16), np.asarray(slack, np.int64))
+            chosen.append(heapq.heappop(ready))
+        closing, table = np.divmod(np.asarray(chosen, dtype=np.int64), sources)
+        after = [count + int(more) for count, more in zip(counts, np.bincount(table, minlength=sources), strict=True)]
+        slack = closing - np.arange(first + 1, first + 1 + len(table))
+        return cls(first, counts, after, table.astype(np.uint16), slack)
 
     def span(self) -> _Span:
         """The choices as a table."""

@@ -35,6 +35,9 @@ _FORMAT = 1  # another number: what older versions left unfinished is not gone o
 _AHEAD = 3  # slices given out for each process: enough that none waits while the oldest is late
 _SECONDS_BETWEEN_LINES = 10.0
 
+Waiting = tuple[FileEnd | None, Future[Any]]
+"""What a slice becomes, a `Part`; beside the end of a file, its checksum."""
+
 
 def usable_cores() -> int:
     """Cores that this process may use; containers and Slurm often give fewer than there are."""
@@ -102,7 +105,7 @@ class TokeniseRun:
 
     def _parts(self, pool: ProcessPoolExecutor, name: str, source: Source, assembly: Assembly) -> Iterator[Part]:
         """What slices became, in the order of the input, while more of them are under way."""
-        waiting: deque[tuple[FileEnd | None, Future[Any]]] = deque()
+        waiting: deque[Waiting] = deque()
         checksums: dict[int, Future[str]] = {}
         for piece in slices(source, assembly.position):
             if not isinstance(piece, WholeFiles) and piece.file not in checksums:
@@ -116,7 +119,7 @@ class TokeniseRun:
         while waiting:
             yield self._oldest(waiting)
 
-    def _oldest(self, waiting: deque[tuple[FileEnd | None, Future[Any]]]) -> Part:
+    def _oldest(self, waiting: deque[Waiting]) -> Part:
         end, future = waiting.popleft()
         result = future.result()
         return result if end is None else Part.of_checksum(end, result, self.encoding.dtype)

@@ -10,8 +10,8 @@ from typing import Any
 
 from dsm.config.store import TokenizeConfig
 from dsm.data.store.manifest import VALIDATION, Manifest, StoreTokenizer, read_manifest, token_type
-from dsm.data.store.slices import Source
 from dsm.data.store.run import TokeniseRun
+from dsm.data.store.slices import Source
 from dsm.data.store.worker import Encoding
 from dsm.data.tokenizer import load_tokenizer, tokenizer_fingerprint
 from dsm.errors import UserError
