@@ -19,7 +19,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["dsm.training.stages", "tests.training.harness", "tests.ranks"])
 
 
-def run_ranks(ranks: int, function: Callable[..., Any], *arguments: Any, seconds: float = 60.0) -> list[Any]:
+def run_ranks(ranks: int, function: Callable[..., Any], *arguments: Any, seconds: float = 180.0) -> list[Any]:
     """What `function(*arguments)` returns on each of so many processes; it is found by its name, so no closure.
 
     A process that fails, or hangs for longer, fails the test with what it said.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from dsm.config.benchmark import BenchmarkConfig
@@ -15,6 +17,13 @@ class InTrainingEvalConfig(AnsweringConfig):
     every_tokens: int = Field(
         gt=0, lt=2**63, description="tokens of the budget between two evaluations; one is made at the end in any case"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switched_on(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and "grader" not in settings:
+            raise ValueError(f"{next(iter(settings), '')}: nothing is measured; evaluation=small switches it on")
+        return settings
 
 
 class MeasuredConfig(TrainingConfig):

@@ -9,8 +9,7 @@ Left out, for they depend on the machine: the CUDA context, fragmentation, buffe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dsm.config.estimate import ModelShape
@@ -18,6 +17,12 @@ from dsm.config.parallel import Layout
 
 Checkpointing = Literal["none", "selective", "full"]
 CHECKPOINTINGS: tuple[Checkpointing, ...] = ("none", "selective", "full")
+
+PARTS = (
+    "parameters, fp32", "gradients, fp32", "AdamW state, fp32", "bf16 copies of matrices", "gathered weights",
+    "activations", "logits and head", "buffers of sums",
+)  # fmt: skip
+"""What memory is for, in the order to tell it."""
 
 LOGITS_TILE_BYTES = {"gpu": 256 << 20, "cpu": 16 << 20}
 """Size of one fp32 tile of logits, as in `dsm.ops.logprobs` (a test holds the two together)."""
@@ -217,7 +222,7 @@ def moments(work: Work) -> dict[str, dict[str, int]]:
         },
         "in the update": base | {"gradients, fp32": after},
     }
-    return {moment: {part: size for part, size in parts.items() if size} for moment, parts in found.items()}
+    return {moment: {part: parts[part] for part in PARTS if parts.get(part)} for moment, parts in found.items()}
 
 
 def _head_bytes(work: Work) -> tuple[int, int]:
@@ -240,108 +245,6 @@ def _block_bytes(work: Work) -> int:
     return 2 * work.operand * work.shape.inner // work.layout.tensor + 16 * work.shape.hidden
 
 
-# -- what fits --------------------------------------------------------------------------------------------------------
-
-
 def needed(work: Work) -> int:
     """Bytes at the peak."""
     return sum(peak(work)[1].values())
-
-
-def largest_microbatch(work: Work, room: float) -> int | None:
-    """Tokens of the largest micro-batch that fits, at most all of a step; None where not one sequence does."""
-
-    def fits(sequences: int) -> bool:
-        return needed(replace(work, sequences=sequences)) <= room
-
-    if not fits(1):
-        return None
-    low, high = 1, work.share + 1  # fits, and does not or is not wanted
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low * work.context
-
-
-@dataclass(frozen=True)
-class Change:
-    """Settings under which a run would fit.
-
-    Attributes:
-        overrides: as typed behind the command.
-        about: what they mean.
-        bytes: of one device then.
-    """
-
-    overrides: list[str]
-    about: str
-    bytes: int
-
-
-def fitting(work: Work, room: float, *, most: int = 3) -> list[Change]:
-    """Changes that make a run fit, the least dear first; of those that change the same settings only the least.
-
-    Tried are smaller micro-batches, checkpointing, shards in place of copies, more devices and tensor parallelism, in
-    this order of dearness, alone and together.
-    """
-    found: list[Change] = []
-    kinds: list[frozenset[str]] = []
-    for _, overrides, about, other in sorted(_variants(work), key=lambda variant: variant[0]):
-        kind = frozenset(override.partition("=")[0] for override in overrides)
-        if not overrides or any(known <= kind for known in kinds) or needed(other) > room:
-            continue
-        kinds.append(kind)
-        found.append(Change(overrides, about, needed(other)))
-        if len(found) == most:
-            break
-    return found
-
-
-def _variants(work: Work) -> Iterator[tuple[float, list[str], str, Work]]:
-    """(dearness, overrides, what they mean, the work then)."""
-    now = work.layout
-    batches = [work.sequences]
-    while batches[-1] > 1:
-        batches.append(-(-batches[-1] // 2))
-    modes = CHECKPOINTINGS[CHECKPOINTINGS.index(work.checkpointing) :]
-    for layout_cost, layout in _layouts(work):
-        share = max(1, -(-work.share * now.data_size // layout.data_size))
-        ranks = "as many ranks" if layout.size == now.size else f"{layout.size:,} ranks"
-        meshes = [f"parallel.{name}={getattr(layout, name)}" for name in ("shard", "tensor") if getattr(layout, name) != getattr(now, name)]
-        for sums_cost, sums in enumerate(("step", "microbatch") if layout.strategy == "fsdp" else ("step",)):
-            if sums_cost and work.reduce_gradients == sums:
-                continue
-            for mode_cost, mode in enumerate(modes):
-                for batch_cost, sequences in enumerate(batches):
-                    asked = {
-                        "parallel.tokens_per_microbatch": sequences * work.context if batch_cost else None,
-                        "parallel.reduce_gradients": sums if sums_cost else None,
-                        "model.activation_checkpointing": mode if mode_cost else None,
-                    }
-                    overrides = [f"{key}={value}" for key, value in asked.items() if value is not None] + meshes
-                    other = replace(
-                        work,
-                        layout=layout,
-                        checkpointing=mode,
-                        sequences=min(sequences, share),
-                        share=share,
-                        reduce_gradients=sums if sums_cost else work.reduce_gradients,
-                    )
-                    cost = layout_cost + 0.8 * sums_cost + 1.5 * mode_cost + 0.3 * batch_cost
-                    yield cost, overrides, ranks, other
-
-
-def _layouts(work: Work) -> Iterator[tuple[float, Layout]]:
-    """Meshes to try: as it is, shards in place of copies, twice the devices and more, tensor parallelism."""
-    now, shape = work.layout, work.shape
-    yield 0.0, now
-    for doublings in range(1, 11):
-        shard = now.shard << doublings
-        if now.replicate % (1 << doublings) == 0:
-            yield 1.0 + 0.1 * doublings, Layout("fsdp", now.replicate >> doublings, shard, now.tensor)
-        else:
-            yield 4.0 + 0.5 * doublings, Layout("fsdp", max(1, now.replicate >> doublings), shard, now.tensor)
-    for tensor in (2, 4, 8):
-        divides = all(size % tensor == 0 for size in (shape.heads, shape.kv_heads, shape.inner))
-        if tensor > now.tensor and divides:
-            yield 6.0 + tensor / 4, Layout("fsdp", now.replicate, now.shard, tensor)

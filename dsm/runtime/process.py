@@ -6,6 +6,7 @@ and the namespace of process ids, and only a process of this machine is ever sai
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+_PR_SET_PDEATHSIG = 1
 State = Literal["gone", "stopped", "stuck", "alive"]
 
 
@@ -66,6 +68,12 @@ class ProcessId:
     def __str__(self) -> str:
         """As a person says it."""
         return f"process {self.pid} on {self.host}"
+
+
+def end_with_parent() -> None:
+    """Have the kernel send SIGTERM when the process that started this one dies, however it dies (Linux)."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @cache

@@ -13,6 +13,8 @@ import re
 import subprocess
 from collections.abc import Mapping
 
+from dsm.runtime.process import end_with_parent
+
 log = logging.getLogger("dsm")
 
 _FIRST_PORT, _PORTS = 15_000, 15_000  # below those that Linux hands out by itself (32768 on)
@@ -24,6 +26,8 @@ def adopt_launcher() -> None:
         os.environ.update(srun_variables(os.environ) or submitit_variables(os.environ))
     if "RANK" in os.environ:  # a lost connection is told in one line (dsm/runtime/watch.py), not in torch's C++ traces
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a torchrun that was killed ends nobody any more
+        end_with_parent()
 
 
 def srun_variables(environ: Mapping[str, str]) -> dict[str, str]:

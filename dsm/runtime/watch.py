@@ -16,7 +16,6 @@ import math
 import multiprocessing
 import os
 import re
-import signal
 import sys
 import threading
 import time
@@ -88,7 +87,6 @@ class Watch:
         self.interval_s = min(2.0, max(0.1, timeout_s / 30))
         self.told: tuple[str, float] = ("start-up", math.inf)  # a new object with every call
         self._main = threading.get_ident()
-        self._parent = os.getppid()
         self._dump = _memory_file()
         # Each is written by one thread and read by others: the judge's view of the main thread, how that one fared,
         # what was fetched, what was judged.
@@ -227,7 +225,6 @@ class Watch:
             if self._left[0] == "done":
                 return
             self._arm()
-            self._mind_the_launcher()
             self._seen = self._look(told, idle_s)
             verdict = judge.tick(elapsed_s, self._reports | {self.rank: self.report}, self._heard)
             if self._final is not None or verdict is not None:
@@ -247,12 +244,6 @@ class Watch:
             waiting=_waiting(stack),
             stack="".join(stack.format()).rstrip(),
         )
-
-    def _mind_the_launcher(self) -> None:
-        """A torchrun that was killed ends nobody any more: stop as if it had."""
-        if "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() != self._parent:
-            self._parent = os.getppid()
-            os.kill(os.getpid(), signal.SIGTERM)
 
     def _arm(self) -> None:
         """Should native code keep this thread from running, faulthandler's clock needs no interpreter lock."""

@@ -4,8 +4,9 @@ Every so many tokens of the budget the live weights are copied into an embedded 
 however they are sharded, and the ranks share the items as in `stage=eval`, of which this is the same code. Training
 does not notice: nothing of the module is touched, and the random generators go on as if nothing had been drawn.
 
-What is answered lies in RUN/evaluations/step-N/, items as in `stage=eval` and results.json. A run that is stopped
-meanwhile leaves the rest to its next start, if that has the same weights to the bit; else the step is measured anew.
+What is answered lies in RUN/evaluations/step-N/, as `stage=eval` leaves it and `stage=report` reads it. A run that is
+stopped meanwhile leaves the rest to its next start, if that has the same weights to the bit; otherwise the step is
+measured anew.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,6 +32,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dsm.config.evaluation import EvalConfig
 from dsm.config.in_training import MeasuredConfig
+from dsm.errors import StoppedError
 from dsm.evaluation.metrics import flat_metrics, summarise
 from dsm.evaluation.runner import Runner
 from dsm.evaluation.tasks import Bench, Task
@@ -127,9 +130,13 @@ class InTrainingEvaluation(Callback):
         crossed = self.tokens_after(step) // self.every_tokens > self.tokens_after(step - 1) // self.every_tokens
         return crossed or step == total_steps
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before the first step, for a curve that starts where the model does; after a stop, what it left."""
-        self._measure_if_due(trainer, pl_module)
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before the first step, for a curve that starts where the model does; after a stop, what it left.
+
+        Once a run, and after every `on_train_start`: from there on a signal is the checkpoint's to note.
+        """
+        if not self._measure_if_due(trainer, pl_module):  # the checkpoint that the run stands at is there already
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -137,28 +144,38 @@ class InTrainingEvaluation(Callback):
         """Where it is due, and after the last step."""
         self._measure_if_due(trainer, pl_module)
 
-    def _measure_if_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _measure_if_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Measure; False on every rank if a signal to any of them has ended it."""
         assert isinstance(pl_module, UpdateModule)
         step = pl_module.progress.step
         if step == self.last_step or not self.is_due(step, pl_module.settings.total_steps):
-            return
+            return True
         began = time.perf_counter()
-        checkpoint = next((found for found in trainer.checkpoint_callbacks if isinstance(found, ExactCheckpoint)), None)
+        checkpoint = next(found for found in trainer.checkpoint_callbacks if isinstance(found, ExactCheckpoint))
 
         def stop() -> bool:
             watch.progress(f"the evaluation after step {step}", watch.SLOW)
-            return checkpoint is not None and checkpoint.signal is not None
+            return checkpoint.signal is not None
 
         with _same_random_state():
             metrics = self.measure(pl_module, step, stop)
         if metrics is None:
-            log.info("step %d: the evaluation was interrupted", step)
-            return
+            checkpoint.signal = Signals(self.world.largest(int(checkpoint.signal or 0)))
+            if step == pl_module.settings.total_steps:  # a checkpoint of this step would be the end of the run
+                checkpoint.wait()
+                raise StoppedError(
+                    checkpoint.signal,
+                    f"stopped by {checkpoint.signal.name} in the last evaluation; the same command goes on from the"
+                    " checkpoint before it, with the answers that are there",
+                )
+            log.info("step %d: the evaluation is interrupted; the next start goes on with it", step)
+            return False
         self.last_step = step
         if self.world.first:
-            emit(trainer, {**metrics, "eval/seconds": round(time.perf_counter() - began, 1)}, step)
+            emit(trainer, {**metrics, "speed/evaluation_s": round(time.perf_counter() - began, 1)}, step)
             accuracies = (f"{task.title} {metrics[f'eval/{task.name}/accuracy']:.1%}" for task in self.tasks)
             log.info("step %d, benchmarks: %s", step, ", ".join(accuracies))
+        return True
 
     # -- how ----------------------------------------------------------------------------------------------------------
 
@@ -172,7 +189,8 @@ class InTrainingEvaluation(Callback):
         """
         stop()
         folder = self.folder / f"step-{step:08d}"
-        results: dict[str, Any] = {"step": step, "tokens": self.tokens_after(step), "benchmarks": {}}
+        results: dict[str, Any] = {"model": f"{self.config.name} after step {step:,}", "benchmarks": {}}
+        results |= {"step": step, "tokens": self.tokens_after(step)}
         with ExitStack() as stack:
             bench = self._bench(stack)
             engine, weights = self._loaded(module)

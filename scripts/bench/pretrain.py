@@ -1,8 +1,9 @@
-"""Pre-training step time: `dsm stage=pretrain` beside a hand-written loop, litgpt and `transformers.Trainer`, in one run.
+"""Pre-training steps: `dsm stage=pretrain` beside a hand-written loop, litgpt and `transformers.Trainer`, in one run.
 
-    python -m venv PEERS                                          # the peers: an environment that sees this one's packages
-    python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$(echo PEERS/lib/python3*/site-packages)/ours.pth"
-    PEERS/bin/pip install --no-deps litgpt==0.5.13                # it asks for an old huggingface-hub, to download with
+    python -m venv PEERS                                     # the peers: an environment that sees this one's packages
+    python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > ours.pth
+    mv ours.pth PEERS/lib/python3.*/site-packages/
+    PEERS/bin/pip install --no-deps litgpt==0.5.13           # it asks for an old huggingface-hub, to download with
     PEERS/bin/pip install -c constraints.txt 'jsonargparse[signatures]==4.41.0' psutil accelerate==1.15.0
     python scripts/bench/pretrain.py --peers PEERS/bin/python
 
@@ -52,7 +53,7 @@ METHODS = ("loop", "litgpt", "litgpt_masked", "hf", "hf_masked", "hf_padded", "h
 GOALS = {"loop": 1 / 1.03} | dict.fromkeys(PEERS, 1.2)
 VOCAB_SIZE = 4096
 HELDOUT_ROWS = 2  # of each source
-TOKENIZER_TEXTS = 2_000  # of each source
+PAGES, PROBLEMS = 12, 2_000  # of each source
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -88,13 +89,13 @@ def read_texts() -> dict[str, list[str]]:
     shared = Path(os.environ.get("DSM_SHARED_DATA", REPO.parent / "shared" / "data"))
     fields = {"gsm8k": ("question", "answer"), "math": ("problem", "solution")}
     files = {name: shared / "math" / name / "train.jsonl" for name in fields}
-    pages = sorted((shared / "web" / "trafilatura").glob("*.html"))
+    pages = sorted((shared / "web" / "trafilatura").glob("*.html"))[:PAGES]
     if not pages or not all(file.is_file() for file in files.values()):
-        problems = generate_problems(20_000, seed=0)
+        problems = generate_problems(10 * PROBLEMS, seed=0)
         return {"problems": [f"{problem.question}\n{problem.solution}" for problem in problems]}
     texts = {}
     for name, file in files.items():
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:PROBLEMS]]
         texts[name] = ["\n".join(row[field] for field in fields[name]) for row in rows]
     return texts | {"web": [page.read_text(encoding="utf-8", errors="replace") for page in pages]}
 
@@ -108,13 +109,13 @@ def run_dsm(settings: dict[str, Any]) -> None:
 def make_stores(folder: Path) -> tuple[dict[str, str], int]:
     """A tokenizer, a model's folder with it, token stores; returns how they are mixed and the end token's id."""
     texts = read_texts()
-    tokenizer = train_tokenizer((t for source in texts.values() for t in source[:TOKENIZER_TEXTS]), VOCAB_SIZE)
+    tokenizer = train_tokenizer((text for source in texts.values() for text in source), VOCAB_SIZE)
     save_tokenizer(tokenizer, folder / "model")
     settings: dict[str, Any] = {
         "stage": "tokenize",
         "tokenizer.path": folder / "model",
         "store.workers": 1,
-        "store.held_out.fraction": 0.05,
+        "store.held_out.fraction": 0.2,
         "paths.runs": folder / "stores",
     }
     for name, source in texts.items():
@@ -144,9 +145,7 @@ def make_model(preset: str, folder: Path) -> None:
 
 def write_rows(rows: Sequence[Sequence[Document]], file: Path) -> None:
     """Rows as the workers read them."""
-    lines = [
-        {"documents": [document.ids.tolist() for document in row], "following": row[-1].following} for row in rows
-    ]
+    lines = [{"documents": [document.ids.tolist() for document in row], "following": row[-1].following} for row in rows]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
@@ -160,6 +159,7 @@ def make_spec(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "stage": "pretrain",
         "model": "pretrained",
         "model.path": str(folder / "model"),
+        "scheduler": "constant",
         "mix.validation.sequences": str(HELDOUT_ROWS),
         "trainer.tokens": str(steps * arguments.rows_per_step * arguments.context),
         "trainer.tokens_per_step": str(arguments.rows_per_step * arguments.context),
@@ -170,14 +170,14 @@ def make_spec(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rows = mixture.__getitems__(range(config.sequences))
     write_rows(rows, folder / "train.jsonl")
     write_rows([row for source in mixture.validation().values() for row in source], folder / "heldout.jsonl")
-    lengths = [len(document.ids) for row in rows for document in row]
+    lengths, context = [len(document.ids) for row in rows for document in row], arguments.context
     attended = sum(n * (n + 1) for n in lengths) / 2 / sum(lengths)
     print(
-        f"{arguments.model} with a vocabulary of {VOCAB_SIZE}, {arguments.precision}, {arguments.threads} thread(s);"
-        f" {arguments.warmup} + {arguments.steps} steps of {arguments.rows_per_step} rows of {arguments.context} tokens,"
-        f" {arguments.rows_per_microbatch} at a time; {len(lengths)} documents of {statistics.mean(lengths):.0f} tokens"
-        f" (median {statistics.median(lengths):.0f}); a token attends to {attended:.0f} of its document,"
-        f" {(arguments.context + 1) / 2:.0f} without masks",
+        f"{arguments.model}, {VOCAB_SIZE} words, {arguments.precision}, {arguments.threads} thread(s);"
+        f" {arguments.warmup} + {arguments.steps} steps of {arguments.rows_per_step} rows of {context} tokens,"
+        f" {arguments.rows_per_microbatch} at a time\n{len(lengths)} documents of {statistics.mean(lengths):.0f} tokens"
+        f" (median {statistics.median(lengths):.0f}); the mean token attends to {attended:.0f} tokens, without masks to"
+        f" {(context + 1) / 2:.0f}",
         flush=True,
     )
     return {
@@ -302,8 +302,8 @@ def main() -> None:
         print(HEADINGS)
         for repeat in range(arguments.repeats):
             for method, pairs in found.items():
-                pythons = {name: Path(sys.executable) if name in OURS else arguments.peers for name in (REFERENCE, method)}
-                pairs.append(run_pair(pythons, spec, folder))
+                theirs = Path(sys.executable) if method in OURS else arguments.peers
+                pairs.append(run_pair({REFERENCE: Path(sys.executable), method: theirs}, spec, folder))
                 if repeat == arguments.repeats - 1:
                     print(line_of(method, pairs, arguments.warmup), flush=True)
     if arguments.json:

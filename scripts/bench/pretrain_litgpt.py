@@ -15,7 +15,7 @@ import lightning
 import litgpt.pretrain
 import torch
 import torch.nn.functional as F
-from litgpt.args import EvalArgs, LogArgs, TrainArgs
+from litgpt.args import EvalArgs, TrainArgs
 from litgpt.config import Config
 from litgpt.data import DataModule
 from litgpt.model import GPT
@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Rows(Dataset[Tensor]):
-    """Blocks of context + 1 tokens, as litgpt's data modules give them; a fetch that begins a step ends the one before."""
+    """Blocks of context + 1 tokens, as litgpt's data modules give them; the fetch that begins a step ends the last."""
 
     def __init__(self, spec: Spec, eos: int, meter: Meter | None = None) -> None:
         # A document that ends with its row is followed by anything: the end token once more.
@@ -174,9 +174,8 @@ def pretrain(spec: Spec, turn: Callable[[], None], *, masked: bool) -> Result:
     (log,) = scratch.glob("logs/**/metrics.csv")
     with log.open(newline="") as lines:
         losses = [float(line["loss"]) for line in csv.DictReader(lines) if line.get("loss")]
-    per_step = spec["rows_per_step"] // spec["rows_per_microbatch"]
-    for number, step in enumerate(meter.steps):
-        step["loss"] = losses[number] if len(losses) == len(meter.steps) else losses[(number + 1) * per_step - 1]
+    for step, loss in zip(meter.steps, losses, strict=True):
+        step["loss"] = loss
     back: dict[str, Any] = {}
     copy_weights_llama(config, back, kept, untie_weights=hf.tie_word_embeddings)
     if hf.tie_word_embeddings:

@@ -1,4 +1,4 @@
-"""Costs by arithmetic against the real thing: parameters and FLOPs of transformers' models, bytes autograd keeps."""
+"""Costs by arithmetic against the real thing: parameters and FLOPs of transformers' models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import torch
 from transformers import AutoConfig
 
 from dsm.config.compose import compose_config
-from dsm.config.estimate import KNOWN_ARCHITECTURES, LOGITS_TILE_BYTES, ModelShape
+from dsm.config.estimate import KNOWN_ARCHITECTURES, ModelShape
 from dsm.config.model import ModelConfig
 from dsm.config.run import SFTConfig, TokenizerTrainingConfig
 from dsm.data.tokenizer import MIN_VOCAB_SIZE
-from dsm.models.build import abstract_model, build_model
-from dsm.ops.logprobs import TILE_BYTES
-from dsm.ops.varlen import Varlen
+from dsm.models.build import abstract_model
 
 GQA = {"hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 6}
 GQA |= {"num_key_value_heads": 2, "head_dim": 24}
@@ -82,47 +80,7 @@ def test_an_unknown_architecture_is_not_guessed() -> None:
     assert ModelShape.from_config("mamba", {}, 64) is None
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_activations_are_what_autograd_keeps(precision: str) -> None:
-    """Per layer and token, measured by what a layer more adds; some scalars a token are not counted."""
-    tokens, kept = 64, {}
-    for layers in (1, 2):
-        config = GQA | {"num_hidden_layers": layers, "head_dim": 16}
-        model = build_model(ModelConfig(architecture="llama", config=config, vocab_size=64), 64, seed=0)
-        weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-        saved: dict[int, torch.Tensor] = {}
-
-        def keep(tensor: torch.Tensor, saved: dict[int, torch.Tensor] = saved) -> torch.Tensor:
-            saved[tensor.untyped_storage().data_ptr()] = tensor
-            return tensor
-
-        varlen = Varlen.from_lengths([tokens // 2] * 2)
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-        ):
-            model(torch.arange(tokens) % 64, varlen)
-        kept[layers] = sum(t.untyped_storage().nbytes() for pointer, t in saved.items() if pointer not in weights)
-    shape = ModelShape.from_config("llama", config, 64)
-    assert shape is not None
-    copies = 2 * shape.layer_matrices if precision == "bf16" else 0
-    measured = (kept[2] - kept[1] - copies) / tokens
-    assert shape.activation_bytes("cpu", precision) == pytest.approx(measured, rel=0.02)
-
-
-def test_memory_adds_up() -> None:
-    """Sixteen bytes a parameter, activations by the micro-batch, checkpointing for less."""
-    shape = shape_of(preset("deepseek_7b"), 0)
-    parts = shape.memory("gpu", "bf16", 4096, checkpointing=False)
-    states = [parts[name] for name in ("weights, fp32", "gradients, fp32", "AdamW state, fp32")]
-    assert sum(states) == 16 * shape.parameters
-    assert parts["activations"] == 4096 * (30 * shape.activation_bytes("gpu", "bf16") + 8 * 4096)
-    assert shape.memory("gpu", "bf16", 4096, checkpointing=True)["activations"] < parts["activations"] / 5
-    assert "bf16 copies of matrices" not in shape.memory("cpu", "fp32", 4096, checkpointing=False)
-
-
-def test_constants_that_other_rooms_hold_too() -> None:
-    """What is written twice, because these modules must not import torch, says the same."""
-    assert {"gpu": TILE_BYTES["cuda"], "cpu": TILE_BYTES["cpu"]} == LOGITS_TILE_BYTES
+def test_the_smallest_vocabulary_is_the_tokenizers_own() -> None:
+    """What is written twice, because settings must not import the tokenizer, says the same."""
     (bound,) = (m.ge for m in TokenizerTrainingConfig.model_fields["vocab_size"].metadata if hasattr(m, "ge"))
     assert bound == MIN_VOCAB_SIZE

@@ -101,7 +101,7 @@ def test_cost_and_disk_by_hand() -> None:
     assert rows["time, at most"].endswith(f"{per_token * 10230 / 0.1e12:.1f} s at 0.1 TFLOP/s, two CPU cores")
     assert rows["a checkpoint"].startswith(f"{12 * (body + rows_of_embedding) / 1e6:.3g} MB")
     assert rows["export"].startswith(f"{4 * (body + rows_of_embedding) / 1e6:.3g} MB")
-    assert rows["weights, fp32"] == " | ".join([f"{4 * (body + rows_of_embedding) / 1e6:.3g} MB"] * 2)
+    assert rows["parameters, fp32"] == " | ".join([f"{4 * (body + rows_of_embedding) / 1e6:.3g} MB"] * 2)
 
 
 def test_data_on_the_disk() -> None:

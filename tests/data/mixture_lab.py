@@ -35,13 +35,15 @@ def numbered_store(folder: Path, lengths: Sequence[int], shards: int = 1, first:
     return write_store(folder, documents, shards, "<u4")
 
 
-def mix_config(root: Path, weights: dict[str, float | dict[str, Any]], context: int = 16, **settings: Any) -> MixConfig:
-    """A mix of stores in `root`."""
+def mix_config(
+    stores: Path, weights: dict[str, float | dict[str, Any]], context: int = 16, **settings: Any
+) -> MixConfig:
+    """A mix of stores in a folder."""
     sources = {name: value if isinstance(value, dict) else {"weight": value} for name, value in weights.items()}
     defaults = {"schedule": [], "exhausted": "refuse", "packing": "cut", "mask_documents": True}
     validation = {"validation": {"sequences": 0, "sources": {}}}
-    values = {"context": context, "root": str(root), "sources": sources} | defaults | validation | settings
-    return MixConfig.model_validate(values)
+    values: dict[str, Any] = {"context": context, "root": str(stores), "sources": sources} | defaults | validation
+    return MixConfig.model_validate(values | settings)
 
 
 def mixture(root: Path, weights: dict[str, float | dict[str, Any]], seed: int = 0, **settings: Any) -> Mixture:

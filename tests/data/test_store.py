@@ -240,7 +240,7 @@ def test_a_writer_goes_on_from_its_state_whatever_was_written_since(tmp_path: Pa
         writer.sync()
 
     whole = write_store(tmp_path / "whole", DOCUMENTS, TOKENIZER, shard_tokens=500)
-    for stopped, lost in product((0, 1, 150, len(DOCUMENTS)), (0, 1, 60)):
+    for stopped, lost in product((0, 150, len(DOCUMENTS)), (1, 60)):
         folder = tmp_path / f"{stopped}-{lost}"
         before = StoreWriter(folder, "uint32", shard_tokens=500)
         write(before, DOCUMENTS[:stopped])

@@ -194,7 +194,7 @@ def die_at(moment: int, action: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-EVERY = 5  # with 1, every instant: a minute
+EVERY = 11  # with 1, every instant: a minute
 
 
 def test_killed_at_any_instant_the_next_run_makes_the_same_bytes(

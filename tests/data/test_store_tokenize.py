@@ -61,7 +61,7 @@ def reference(path: Path, source: Source) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("slice_bytes", [37, 333, 4096, 1 << 20])
+@pytest.mark.parametrize("slice_bytes", [37, 999, 1 << 20])
 def test_slices_of_any_size_hold_the_rows_that_read_records_gives(form: str, slice_bytes: int, tmp_path: Path) -> None:
     path = tmp_path / form
     FORMS[form](path)

@@ -30,11 +30,11 @@ from tests.ranks import run_ranks
 
 Shape = tuple[int, int, int]  # replicate, shard, tensor
 TWO: list[Shape] = [(1, 2, 1), (1, 1, 2)]
-FOUR: list[Shape] = [(2, 2, 1), (1, 2, 2), (2, 1, 2), (1, 4, 1)]
+FOUR: list[Shape] = [(2, 2, 1), (1, 2, 2)]
 NETWORKS = {"llama": {"tie_word_embeddings": True, "attention_bias": True}, "qwen3": {"tie_word_embeddings": False}}
 LENGTHS = (9, 1, 12)
 VARLEN = Varlen.from_lengths(LENGTHS)
-SEQUENCES = torch.randint(0, 90, (8, sum(LENGTHS)), generator=torch.Generator().manual_seed(1))
+SEQUENCES = torch.randint(0, 90, (4, sum(LENGTHS)), generator=torch.Generator().manual_seed(1))
 PROMPTS = [[1, 2, 3], [4]]
 
 
@@ -49,7 +49,7 @@ def sharding(shape: Shape, precision: Any = "fp32", *, reshard: bool = True) -> 
 
 
 def learn(model: CausalLM, spread: Sharding | None, shape: Shape = (1, 1, 1)) -> dict[str, Any]:
-    """This rank's share of eight sequences, their gradients summed over ranks on the last; the norm, clipped to 1."""
+    """This rank's share of four sequences, their gradients summed over ranks on the last; the norm, clipped to 1."""
     replicate, shard, tensor = shape
     rank = dist.get_rank() // tensor if spread else 0
     mine = SEQUENCES[rank :: replicate * shard]
@@ -81,7 +81,7 @@ def compute(shapes: list[Shape]) -> dict[Any, Any]:
             spread = sharding(shape)
             model = build_model(configuration(family), 90, seed=7, sharding=spread)
             state = full_state_dict(model, keep=dist.get_rank() < 2)
-            found[family, shape] = {"state": state, "text": model.generate(PROMPTS, 4), **learn(model, spread, shape)}
+            found[family, shape] = {"state": state, **learn(model, spread, shape)}
     return found
 
 
@@ -91,7 +91,7 @@ def alone() -> dict[str, dict[str, Any]]:
     for family in NETWORKS:
         model = build_model(configuration(family), 90, seed=7)
         state = {name: weight.detach().clone() for name, weight in model.model.named_parameters()}
-        found[family] = {"state": state, "text": model.generate(PROMPTS, 4), **learn(model, None)}
+        found[family] = {"state": state, "text": model.generate(PROMPTS, 3), **learn(model, None)}
     return found
 
 
@@ -106,29 +106,23 @@ def test_every_layout_computes_as_one_process(shapes: list[Shape], alone: dict[s
                 assert all(torch.equal(found["state"][name], weight) for name, weight in expected["state"].items())
             else:
                 assert found["state"] == {}
-            assert found["text"] == expected["text"]
             assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
             assert found["norm"] == pytest.approx(expected["norm"], rel=1e-6)
             assert found["gradients"].keys() == expected["gradients"].keys()
             for name, gradient in expected["gradients"].items():
                 error = float((found["gradients"][name] - gradient).norm() / gradient.norm())
                 assert error < (1e-6 if shape[2] == 1 else 5e-6), (family, shape, name)
-
-
-def test_all_ranks_agree_to_the_bit_on_norm_and_gradients() -> None:
-    first, *others = run_ranks(4, compute, [(1, 2, 2)])
-    for other in others:
-        for key, found in first.items():
-            assert other[key]["norm"] == found["norm"]
-            assert all(torch.equal(other[key]["gradients"][n], g) for n, g in found["gradients"].items())
+            same = results[0][family, shape]  # to the bit on every rank
+            assert found["norm"] == same["norm"]
+            assert all(torch.equal(found["gradients"][name], gradient) for name, gradient in same["gradients"].items())
 
 
 def options() -> dict[Any, Any]:
     """What changes memory, traffic or speed and no result, and what changes the precision."""
     found = {}
-    for checkpointing in ("none", "selective", "full"):
-        for shape in TWO:
-            spread = sharding(shape)
+    for shape in TWO:
+        spread = sharding(shape)
+        for checkpointing in ("none", "selective", "full"):
             cfg = configuration("qwen3", activation_checkpointing=checkpointing)
             found[checkpointing, shape] = learn(build_model(cfg, 90, seed=7, sharding=spread), spread, shape)
     kept = sharding((1, 2, 1), reshard=False)
@@ -141,9 +135,12 @@ def options() -> dict[Any, Any]:
     found["dtypes"] = (hidden.dtype, {w.dtype for w in model.parameters()}, {w.grad.dtype for w in model.parameters()})
     with torch.no_grad():  # nothing gathered is left behind
         model(SEQUENCES[0], VARLEN)
+        found["sharded"] = all(isinstance(weight, DTensor) for weight in model.parameters())
         model.logprobs(SEQUENCES[0], VARLEN, SEQUENCES[0])
-    model.generate(PROMPTS, 2)
-    found["sharded"] = all(isinstance(weight, DTensor) for weight in model.parameters())
+        found["sharded"] &= all(isinstance(weight, DTensor) for weight in model.parameters())
+    model = build_model(configuration("qwen3"), 90, seed=7, sharding=kept)
+    found["text"] = model.generate(PROMPTS, 3)
+    found["sharded"] &= all(isinstance(weight, DTensor) for weight in model.parameters())
     return found
 
 
@@ -160,6 +157,7 @@ def test_options_of_a_sharded_model(alone: dict[str, dict[str, Any]]) -> None:
         assert found["dtypes"] == (torch.bfloat16, {torch.float32}, {torch.float32})
         assert found["bf16"]["loss"] == pytest.approx(alone["qwen3"]["loss"], rel=1e-2)
         assert found["sharded"]
+        assert found["text"] == alone["qwen3"]["text"]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -24,6 +25,7 @@ from dsm.config.parallel import ParallelConfig
 from dsm.errors import LOST_RANK, LostRankError, UserError
 from dsm.runtime import watch
 from dsm.runtime.launch import World, processes
+from dsm.runtime.slurm import adopt_launcher
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.runtime.crew"])
@@ -92,6 +94,14 @@ def late(world: World) -> None:
             time.sleep(0.1 * TIMEOUT_S)
 
 
+def orphaned(world: World) -> None:
+    """The launcher is killed; nobody is left to end the ranks, which wait for ever."""
+    Path(sys.argv[2], str(world.rank)).write_text(str(os.getpid()))
+    if world.rank == 0:
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1000)
+
+
 def start(trouble: Callable[[World], None], folder: Path, ranks: int = 2) -> list[BaseProcess]:
     """So many ranks that will meet this trouble; rank r prints to folder/r."""
     folder.mkdir()
@@ -113,6 +123,11 @@ def _run(trouble: Callable[[World], None], output: Path, environment: dict[str, 
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
+    raise SystemExit(work(trouble))
+
+
+def work(trouble: Callable[[World], None]) -> int:
+    """A rank's steps and its status."""
     torch.set_num_threads(1)
     try:
         with processes(parallel_config()) as world:
@@ -122,7 +137,15 @@ def _run(trouble: Callable[[World], None], output: Path, environment: dict[str, 
                     trouble(world)
                 dist.all_reduce(torch.ones(1))
     except UserError:
-        raise SystemExit(2) from None
+        return 2
     except LostRankError as error:
         print(error, flush=True)
-        raise SystemExit(LOST_RANK) from None
+        return LOST_RANK
+    return 0
+
+
+if __name__ == "__main__":
+    adopt_launcher()
+    if sys.argv[1] == "killed":  # as in training, where torchrun's SIGTERM waits for the end of the step
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    raise SystemExit(work({"killed": killed, "orphaned": orphaned}[sys.argv[1]]))

@@ -6,6 +6,7 @@ no CUDA device: what is proved here is proved on the CPU.
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -29,7 +30,7 @@ from dsm.config.runs import newest_checkpoint
 from dsm.data.batch import StepBatch
 from dsm.data.problems import generate_problems, write_jsonl
 from dsm.data.tokenizer import save_tokenizer, train_tokenizer
-from dsm.training.checkpoint.folder import _Writer, read_manifest, read_tensors
+from dsm.training.checkpoint.folder import _ChecksummedFiles, _Writer, read_manifest, read_tensors
 from dsm.training.step import UpdateModule
 
 _context = multiprocessing.get_context("forkserver")
@@ -229,3 +230,15 @@ def will_die_writing(step: int) -> None:
         return future
 
     _Writer.write_data = half  # type: ignore[method-assign]
+
+
+def will_fail_writing(step: int) -> None:
+    """Trouble: no room on the disk for the checkpoint of a step."""
+    create_stream = _ChecksummedFiles.create_stream
+
+    def full(self: _ChecksummedFiles, path: Any, mode: str) -> Any:
+        if f"step-{step:08d}" in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return create_stream(self, path, mode)
+
+    _ChecksummedFiles.create_stream = full  # type: ignore[method-assign, assignment]

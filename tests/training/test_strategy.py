@@ -13,6 +13,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.fsdp._fully_shard import _fsdp_param_group
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import foreach_reduce
 from torch.distributed.tensor import DTensor
 
 from dsm.config.model import ModelConfig
@@ -69,7 +71,7 @@ class Observed(LikelihoodModule):
         return logprobs * (math.nan if bad else 1.0)
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
-        with mock.patch.object(dist, "reduce_scatter_tensor", wraps=dist.reduce_scatter_tensor) as reduced:
+        with mock.patch.object(_fsdp_param_group, "foreach_reduce", wraps=foreach_reduce) as reduced:
             super().training_step(batch, batch_idx)
         report = self.report
         self.reports = [*self.reports, (report.loss, report.grad_norm, report.tokens, report.applied)]

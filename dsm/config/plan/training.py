@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from dsm.config.estimate import ModelShape
-from dsm.config.memory import CHECKPOINTINGS, Work, fitting, largest_microbatch, peak
+from dsm.config.fitting import changes_that_fit, largest_microbatch
+from dsm.config.memory import CHECKPOINTINGS, PARTS, Work, needed, peak
 from dsm.config.parallel import Layout
 from dsm.config.plan.table import Rows, columns, duration, si, size, tokens
 from dsm.config.run import TrainingConfig
@@ -69,7 +70,7 @@ def training_sections(
     sections["Steps"] += rhythm_rows(config, budget, seconds) + (more or [])
     if shape is not None:
         sections |= memory_sections(config, shape, budget, layout)
-        sections["Disk"] = disk_section(config, shape, layout)
+        sections["Disk"] = disk_rows(config, shape, layout)
     return sections
 
 
@@ -105,27 +106,32 @@ def step_rows(config: TrainingConfig, budget: Budget, layout: Layout) -> Rows:
     rows: Rows = [("a step", text)]
     if layout.size > 1:
         rows.append(("ranks", f"{layout.size:,}, each with {share:,} of a step's sequences at most"))
-        rows.append(("layout", str(layout)))
+        busy = float(per_step / layout.data_size / share)
+        rows.append(("layout", str(layout) + (f"; {busy:.1%} of what the fullest rank computes, on average" if busy < 1 else "")))
     if budget.steps is not None and budget.sequences is not None and budget.tokens is not None:
         text = f"{budget.steps:,}: {budget.sequences:,} sequences, {budget.tokens:,} tokens{budget.at_most}"
         rows.append(("steps", text))
     else:
         rows.append(("steps", budget.unknown))
-    rows.append(("learning rate", f"{config.scheduler.name}, {_rates(config, budget)}"))
+    rates = _rates(config, budget)
+    rows.append(("learning rate", f"{config.scheduler.name}, {rates[0]}"))
+    rows += [("", rate) for rate in rates[1:]]
     rows.append(("loss", f"normalised by {config.loss.normalisation}"))
     return rows
 
 
-def _rates(config: TrainingConfig, budget: Budget) -> str:
+def _rates(config: TrainingConfig, budget: Budget) -> list[str]:
+    """The rates worth telling; a line each where they stand at counts of tokens."""
     peak_rate = config.optim.lr
     if budget.steps is None:
-        return f"peak {peak_rate:g}, warm-up {config.scheduler.warmup_steps:,} steps"
+        return [f"peak {peak_rate:g}, warm-up {config.scheduler.warmup_steps:,} steps"]
     points = milestones(config.scheduler, peak_rate, budget.steps)
     if len({rate for _, rate in points}) == 1:
-        return f"{peak_rate:g} throughout"
+        return [f"{peak_rate:g} throughout"]
+    if not budget.exact:
+        return [", ".join(f"{rate:.3g} at step {step:,}" for step, rate in points)]
     one_step = float(budget.per_step * budget.context)
-    where = (f" ({tokens(step * one_step)} tokens)" if budget.exact and step else "" for step, _ in points)
-    return ", ".join(f"{rate:.3g} at step {step:,}{at}" for (step, rate), at in zip(points, where, strict=True))
+    return [f"{rate:.3g} at step {step:,}, after {tokens(step * one_step)} tokens" for step, rate in points]
 
 
 def rhythm_rows(config: TrainingConfig, budget: Budget, seconds: float | None) -> Rows:
@@ -189,32 +195,28 @@ def work_of(config: TrainingConfig, shape: ModelShape, budget: Budget, layout: L
 def memory_sections(config: TrainingConfig, shape: ModelShape, budget: Budget, layout: Layout) -> dict[str, Rows]:
     """Memory of one device by parts, a column for each kind of device; what fits, and what would."""
     machine = config.plan
-    titles, cells = [], []
-    gpu: Work | None = None
+    room = f"in {size(machine.room)} of {size(machine.memory_gb * 1e9)}"
+    labels = ("micro-batch", "micro-batches a step", *PARTS, "together, about", room, "peaks")
+    titles, cells, sections = [], [], {}
     for kind in kinds_of(config, shape):
         work = work_of(config, shape, budget, layout, kind)
         moment, parts = peak(work)
         together = sum(parts.values())
-        column = {
-            "micro-batch": f"{work.tokens:,} tokens",
-            "micro-batches a step": f"{work.microbatches:,}",
-            **{part: size(number) for part, number in parts.items()},
-            "together, about": size(together),
-            "peaks": moment,
-        }
+        column = {part: size(number) for part, number in parts.items()}
+        column |= {"micro-batch": f"{work.tokens:,} tokens", "micro-batches a step": f"{work.microbatches:,}"}
+        column |= {"together, about": size(together), "peaks": moment}
         if kind == "cuda":
-            gpu = work
             verdict = "fits" if together <= machine.room else "DOES NOT FIT"
-            column[f"in {size(machine.room)}"] = f"{verdict} ({together / machine.room:.0%})"
+            column[room] = f"{verdict} ({together / machine.room:.0%})"
+            sections = _choices(config, work)
         titles.append(f"{machine.device if kind == 'cuda' else 'a CPU'}, {work.precision}")
         cells.append(column)
-    labels = list(dict.fromkeys(label for column in cells for label in column))
-    order = [label for label in labels if label not in ("together, about", "peaks")]
-    verdicts = [label for label in order if label.startswith("in ")]
-    order = [label for label in order if label not in verdicts] + ["together, about", *verdicts, "peaks"]
-    table = {label: [column.get(label, "-") for column in cells] for label in order}
-    sections = {"Memory of one device (without its context and fragmentation)": columns(titles, table)}
-    return sections | ({} if gpu is None else _choices(config, gpu))
+    table = {
+        label: [column.get(label, "-") for column in cells]
+        for label in labels
+        if any(label in column for column in cells)
+    }
+    return {"Memory of one device at its peak": columns(titles, table)} | sections
 
 
 def _choices(config: TrainingConfig, work: Work) -> dict[str, Rows]:
@@ -224,28 +226,29 @@ def _choices(config: TrainingConfig, work: Work) -> dict[str, Rows]:
     for mode in CHECKPOINTINGS:
         other = replace(work, checkpointing=mode)
         most = largest_microbatch(other, machine.room)
+        everything = f", all {work.share:,} sequences of a step" if most == work.share else ""
         rows[f"checkpointing {mode}"] = [
-            size(sum(peak(other)[1].values())) + (" (as set)" if mode == work.checkpointing else ""),
-            "none" if most is None else f"{most:,} tokens" + (" (all)" if most == work.share * work.context else ""),
+            size(needed(other)),
+            "none" if most is None else f"{most * work.context:,} tokens{everything}",
+            "as set" if mode == work.checkpointing else "",
         ]
-    sections = {f"Choices on one {machine.device}": columns(["together, about", "largest micro-batch"], rows)}
-    if sum(peak(work)[1].values()) > machine.room:
-        sections["What to change so that it fits"] = [
-            (f"{number}.", f"{' '.join(found.overrides)}  ({found.about}: {size(found.bytes)})")
-            for number, found in enumerate(fitting(work, machine.room), 1)
-        ] or [("", "nothing that was tried: a smaller model, a shorter context, or a larger device is needed")]
+    titles = ["together, about", "largest micro-batch that fits", ""]
+    sections = {f"Choices on one {machine.device}": columns(titles, rows)}
+    if needed(work) > machine.room:
+        sections["What to change so that it fits, the least dear first"] = [
+            (f"{size(change.bytes)}, {change.ranks:,} ranks", " ".join(change.overrides))
+            for change in changes_that_fit(work, machine.room)
+        ] or [("none found", "a smaller model, a shorter context or a larger device is needed")]
     return sections
 
 
-def disk_section(config: TrainingConfig, shape: ModelShape, layout: Layout) -> Rows:
+def disk_rows(config: TrainingConfig, shape: ModelShape, layout: Layout) -> Rows:
     """What checkpoints and the export take."""
     weights, kept = 4 * shape.parameters, config.checkpoint
     parts = layout.shard * layout.tensor
     each = f", {size(3 * weights / parts)} by each of {parts:,} ranks" if parts > 1 else ""
-    return [
-        (
-            "a checkpoint",
-            f"{size(3 * weights)}: weights, AdamW state{each}; every {kept.every:,} steps, {kept.keep} are kept",
-        ),
-        ("export", f"{size(weights)}: fp32 safetensors"),
-    ]
+    text = f"{size(3 * weights)}: weights, AdamW state{each}; every {kept.every:,} steps, {kept.keep} are kept"
+    rows: Rows = [("a checkpoint", text)]
+    if kept.asynchronous:
+        rows.append(("", f"{size(3 * weights / parts)} of host memory a rank while it is written beside the run"))
+    return [*rows, ("export", f"{size(weights)}: fp32 safetensors")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from dsm.config.mix import MixConfig, Segment
 from dsm.data.batch import Document
 from dsm.data.mixture.bestfit import packed
+from dsm.data.mixture.permute import key_of, permute
 from dsm.data.mixture.schedule import Schedule
-from dsm.data.mixture.sources import BestFitRows, CutRows, Pieces, Rows, cut_pieces
+from dsm.data.mixture.sources import ROWS, BestFitRows, CutRows, Pieces, Rows, cut_pieces
 from dsm.data.store import TokenStore
 from dsm.errors import UserError
 
@@ -57,7 +58,8 @@ class Mixture:
                 self._sources.append(CutRows(store, config.context, config.mask_documents, (seed, number)))
             else:
                 self._sources.append(BestFitRows(packed(store, config.context, cache), (seed, number)))
-        rows = {name: source.per_epoch for name, source in zip(self.names, self._sources, strict=True)}
+        self._seed, self._per_epoch = seed, np.asarray([source.per_epoch for source in self._sources], dtype=np.int64)
+        rows = dict(zip(self.names, self._per_epoch.tolist(), strict=True))
         segments = config.segments(rows, sequences)
         if sequences is not None:
             config.expected(sequences, rows)  # refuses more epochs than are allowed
@@ -158,39 +160,32 @@ class Mixture:
 
     def epochs(self, sequences: int) -> dict[str, float]:
         """How often the first so many sequences pass over each source."""
-        counts = self.counts(sequences)
-        return {
-            name: int(count) / source.per_epoch
-            for name, count, source in zip(self.names, counts, self._sources, strict=True)
-        }
+        return dict(zip(self.names, (self.counts(sequences) / self._per_epoch).tolist(), strict=True))
 
     def _locate(self, numbers: Ints) -> tuple[Ints, Ints, Ints]:
+        """(N,) source, epoch, and row: in every epoch of a source a fresh permutation of its rows."""
         sources, ordinals = self.schedule.locate(numbers)
-        epochs, rows = np.empty_like(ordinals), np.empty_like(ordinals)
-        for source in np.unique(sources):
-            here, reader = sources == source, self._sources[source]
-            epochs[here], within = np.divmod(ordinals[here], reader.per_epoch)
-            rows[here] = reader.order(epochs[here], within)
-        return sources, epochs, rows
+        sizes = self._per_epoch[sources]
+        epochs, places = np.divmod(ordinals, sizes)
+        return sources, epochs, permute(places, sizes, key_of(self._seed, sources, ROWS, epochs))
 
     def _documents(self, store: TokenStore, pieces: Pieces, source: int) -> list[list[Document]]:
         """Pieces as documents; as one document a row where documents are not masked."""
-        bounds, starts, stops = pieces.rows.tolist(), pieces.starts.tolist(), pieces.stops.tolist()
-        goes_on, trained = pieces.goes_on.tolist(), self._trained
+        starts, stops, goes_on = pieces.starts.tolist(), pieces.stops.tolist(), pieces.goes_on.tolist()
+        each, read, trained = zip(starts, stops, goes_on, strict=True), store.read, self._trained
         rows = []
-        for first, last in pairwise(bounds):
+        for first, last in pairwise(pieces.rows.tolist()):
             if pieces.contiguous:
                 base = starts[first]
-                tokens = store.read(base, stops[last - 1] + goes_on[last - 1])
+                tokens = read(base, stops[last - 1] + goes_on[last - 1])
             row = []
-            for piece in range(first, last):
-                start, stop = starts[piece], stops[piece]
+            for start, stop, more in islice(each, last - first):
                 if start == stop:
                     continue
                 if not pieces.contiguous:
                     base = start
-                    tokens = store.read(base, stop + goes_on[piece])
-                following = int(tokens[stop - base]) if goes_on[piece] else None
+                    tokens = read(base, stop + more)
+                following = int(tokens[stop - base]) if more else None
                 row.append(Document(tokens[start - base : stop - base], trained[: stop - start], source, following))
             if len(row) > 1 and not self._config.mask_documents:
                 ids = np.concatenate([document.ids for document in row])

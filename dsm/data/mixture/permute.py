@@ -48,7 +48,7 @@ def permute(positions: NDArray[np.int64], sizes: NDArray[np.int64] | int, keys: 
 def _network(place: Key, height: Key, width: Key, key: Key) -> Key:
     left, right = np.divmod(place, width)
     for number in range(_ROUNDS):
-        round_key = splitmix64(key ^ np.uint64(number))
+        round_key = key ^ np.uint64(number << 60)  # halves are far smaller, so no two rounds hash the same
         if number % 2:
             right = (right + splitmix64(round_key ^ left) % width) % width
         else:

@@ -1,4 +1,4 @@
-"""The sequences of one store: which tokens make row r of epoch e, by arithmetic."""
+"""The rows of one store: which tokens make row r of epoch e, by arithmetic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsm.data.store import TokenStore
 Ints = NDArray[np.int64]
 
 _BLOCK = 1 << 22  # documents looked at together
-_ROWS, _OFFSET, _PIECES, _PLACES = range(4)  # one key a purpose keeps the choices independent
+ROWS, _OFFSET, _PIECES, _PLACES = range(4)  # one key a purpose keeps the choices independent
 
 
 class Pieces(NamedTuple):
@@ -35,13 +35,9 @@ class Pieces(NamedTuple):
 
 
 class Rows(Protocol):
-    """The rows of one source; epochs are alike in size and differ in order."""
+    """The rows of one source, so many in every epoch."""
 
     per_epoch: int
-
-    def order(self, epochs: Ints, numbers: Ints) -> Ints:
-        """(N,) which row of the source is the n-th of its epoch: a fresh permutation each epoch."""
-        ...
 
     def pieces(self, epochs: Ints, rows: Ints) -> Pieces:
         """What lies in rows of epochs."""
@@ -63,10 +59,6 @@ class CutRows:
         self._store, self._context, self._masked, self._key = store, context, mask_documents, key
         self.per_epoch = store.tokens // context
         self._left_over = store.tokens - self.per_epoch * context
-
-    def order(self, epochs: Ints, numbers: Ints) -> Ints:
-        """(N,) which row of the source is the n-th of its epoch."""
-        return permute(numbers, self.per_epoch, key_of(*self._key, _ROWS, epochs))
 
     def pieces(self, epochs: Ints, rows: Ints) -> Pieces:
         """The documents and parts of documents in rows of exactly `context` tokens."""
@@ -113,10 +105,6 @@ class BestFitRows:
     def __init__(self, packed: PackedPieces, key: tuple[int, ...]) -> None:
         self._packed, self._key = packed, key
         self.per_epoch = packed.rows
-
-    def order(self, epochs: Ints, numbers: Ints) -> Ints:
-        """(N,) which row of the source is the n-th of its epoch."""
-        return permute(numbers, self.per_epoch, key_of(*self._key, _ROWS, epochs))
 
     def pieces(self, epochs: Ints, rows: Ints) -> Pieces:
         """Each row's pieces; those of equal length change places every epoch."""

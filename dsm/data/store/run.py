@@ -140,7 +140,7 @@ class _Bar:
     def __init__(self, name: str, total: int, assembly: Assembly) -> None:
         self.name, self.total, self.assembly = name, max(total, 1), assembly
         self._began = self._told = time.monotonic()
-        self._first = assembly.weight
+        self._first, self._first_tokens = assembly.weight, assembly.tokens
         self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> _Bar:
@@ -152,16 +152,18 @@ class _Bar:
 
     def update(self) -> None:
         """Show where the assembly stands."""
-        done, now, tokens = self.assembly.weight, time.monotonic(), f"{self.assembly.tokens:,} tokens"
+        done, now = self.assembly.weight, time.monotonic()
+        seconds = now - self._began
+        speed = (self.assembly.tokens - self._first_tokens) / max(seconds, 1e-9)
+        tokens = f"{self.assembly.tokens:,} tokens, {speed:,.0f} a second"
         if self._bar is not None:
             self._bar.set_postfix_str(tokens, refresh=False)
             self._bar.update(done - self._bar.n)
         elif now - self._told >= _SECONDS_BETWEEN_LINES:
             self._told = now
-            rate = (done - self._first) / (now - self._began)
-            left = f"{(self.total - done) / rate / 60:,.0f} minutes left" if rate else "time left unknown"
+            left = (self.total - done) * seconds / max(done - self._first, 1)
             share = f"{done / self.total:.1%} of {self.total / 1e6:,.1f} MB"
-            log.info("%s: %s at %.1f MB/s, %s, %s", self.name, share, rate / 1e6, left, tokens)
+            log.info("%s: %s, %s, %s left", self.name, share, tokens, tqdm.format_interval(left))
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:

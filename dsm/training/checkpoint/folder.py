@@ -156,9 +156,7 @@ def write_checkpoint(
 
     writer = _Writer(aside, commit)
     try:
-        dcp.save(
-            dict(pieces), storage_writer=writer, planner=PieceSaver(), process_group=group, no_dist=group is None
-        )
+        dcp.save({}, storage_writer=writer, planner=PieceSaver(pieces), process_group=group, no_dist=group is None)
     except CheckpointException as error:
         raise _explained(error, target) from error
 
@@ -340,7 +338,7 @@ def read_pieces(folder: Path, metadata: Metadata, pieces: Mapping[str, Piece]) -
         UserError: a file is damaged.
     """
     with _readable(folder):
-        dcp.load(dict(pieces), storage_reader=_Reader(folder, metadata), planner=PieceLoader(), no_dist=True)
+        dcp.load({}, storage_reader=_Reader(folder, metadata), planner=PieceLoader(pieces), no_dist=True)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -12,12 +12,11 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint import DefaultLoadPlanner, DefaultSavePlanner, LoadPlan, SavePlan
-from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex, TensorProperties
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import ReadItem, TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 from torch.distributed.tensor import DTensor
@@ -87,21 +86,20 @@ def in_charge_of(pieces: Mapping[str, Piece]) -> dict[str, Piece]:
 
 
 class PieceSaver(DefaultSavePlanner):
-    """Plans the writing of a dictionary of pieces; the plans of all processes are checked to make up whole tensors."""
+    """Plans the writing of pieces by their names; the plans of all processes are checked to make up whole tensors."""
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: Mapping[str, Piece]) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
+        self.pieces = pieces
 
     def create_local_plan(self) -> SavePlan:
         """What this process writes."""
-        pieces: dict[str, Piece] = self.state_dict
-        self.plan = SavePlan([_write_item(name, piece) for name, piece in pieces.items()])
+        self.plan = SavePlan([_write_item(name, piece) for name, piece in self.pieces.items()])
         return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
         """The memory to write from."""
-        data: Tensor = self.state_dict[write_item.index.fqn].data
-        return data
+        return self.pieces[write_item.index.fqn].data
 
 
 def _write_item(name: str, piece: Piece) -> WriteItem:
@@ -112,26 +110,20 @@ def _write_item(name: str, piece: Piece) -> WriteItem:
 class PieceLoader(DefaultLoadPlanner):
     """Plans the reading into pieces, whatever pieces were written; only tensors are read, never pickled objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: Mapping[str, Piece]) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-
-    def set_up_planner(
-        self, state_dict: dict[str, Any], metadata: Metadata | None = None, is_coordinator: bool = False
-    ) -> None:
-        """Take the pieces to fill."""
-        assert metadata is not None
-        self.state_dict, self.metadata = state_dict, metadata
+        self.pieces = pieces
 
     def create_local_plan(self) -> LoadPlan:
         """What this process reads."""
         assert self.metadata is not None
         items: list[ReadItem] = []
-        for name, piece in self.state_dict.items():
+        for name, piece in self.pieces.items():
             if piece.data.numel():
                 stored = self.metadata.state_dict_metadata[name]
                 items += create_read_items_for_chunk_list(name, stored, [piece.chunk])  # type: ignore[arg-type]
         found = sum(prod(item.lengths) for item in items)
-        wanted = sum(piece.data.numel() for piece in self.state_dict.values())
+        wanted = sum(piece.data.numel() for piece in self.pieces.values())
         if found != wanted:
             raise ValueError(f"{found} of {wanted} elements are in it")
         return LoadPlan(items)
@@ -142,7 +134,7 @@ class PieceLoader(DefaultLoadPlanner):
 
     def resolve_tensor(self, read_item: ReadItem) -> Tensor:
         """The memory to read into."""
-        data: Tensor = self.state_dict[read_item.dest_index.fqn].data
+        data = self.pieces[read_item.dest_index.fqn].data
         for dim, (offset, length) in enumerate(zip(read_item.dest_offsets, read_item.lengths, strict=True)):
             data = data.narrow(dim, offset, length)
         return data

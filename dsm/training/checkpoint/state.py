@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.optim import Optimizer
 
 from dsm.errors import UserError
+from dsm.models.sharding import MESH_DIMS, units
 from dsm.runtime.launch import World
 from dsm.training.checkpoint.pieces import Piece
 
@@ -33,15 +34,16 @@ def run_pieces(module: nn.Module, optimizers: Sequence[Optimizer], world: World)
 
     Weights and optimiser's state are the live memory; the random state is a copy.
     """
+    for unit in units(module):  # what is gathered is not what is kept
+        unit.reshard()
     tensors = model_tensors(module)
     names = {parameter: name for name, parameter in module.named_parameters()}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
             tensors |= {f"optimizer.{names[parameter]}.{key}": value for key, value in state.items()}
     pieces = {name: Piece.of(tensor, world) for name, tensor in tensors.items()}
-    row = encode(random_state())
-    pieces[RANDOM] = Piece(row, torch.Size([world.size, _WIDTH]), torch.Size([world.rank, 0]))
-    return pieces
+    shape, place = torch.Size([world.size, _WIDTH]), torch.Size([world.rank, 0])
+    return pieces | {RANDOM: Piece(encode(random_state()), shape, place, spread=frozenset(MESH_DIMS))}
 
 
 def model_tensors(module: nn.Module) -> dict[str, Tensor]:
