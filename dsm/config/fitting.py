@@ -92,7 +92,7 @@ def _variants(work: Work, room: float) -> Iterator[tuple[float, list[str], Work]
 
 
 def _layouts(work: Work) -> Iterator[tuple[float, Layout]]:
-    """Meshes to try: as it is, shards in place of copies, more devices, tensor parallelism among as many if it can be."""
+    """Meshes to try: as it is, shards in place of copies, more devices, tensor parallelism among as many."""
     now, shape = work.layout, work.shape
     yield 0.0, now
     for doublings in range(1, 11):

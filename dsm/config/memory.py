@@ -44,7 +44,7 @@ class Work:
         share: sequences of this rank in a step, at most.
         checkpointing: what of a block is computed again in backward.
         reshard_after_forward: are a block's gathered weights dropped between forward and backward?
-        reduce_gradients: do shards of gradients add up over a step's micro-batches, or whole ones ('microbatch', 'step')?
+        reduce_gradients: what adds up over a step's micro-batches: shards of gradients ('microbatch') or whole ones.
     """
 
     shape: ModelShape
@@ -176,8 +176,8 @@ def moments(work: Work) -> dict[str, dict[str, int]]:
     head = 4 * shape.vocab * shape.hidden
     base = {"parameters, fp32": 4 * work.whole // layout.shard, "AdamW state, fp32": 8 * work.whole // layout.shard}
 
-    # What the micro-batches before the last have made is whole where ranks sum once a step. DDP's buckets, which live on
-    # from step to step, are filled by the last: what was made without them lies beside them.
+    # What the micro-batches before the last have made is whole where ranks sum once a step. DDP's buckets, which live
+    # on from step to step, are filled by the last: what was made without them lies beside them.
     after = 4 * work.whole // layout.shard
     several = work.microbatches > 1
     scattered = work.sharded and work.reduce_gradients == "microbatch"
@@ -192,8 +192,9 @@ def moments(work: Work) -> dict[str, dict[str, int]]:
     if work.sharded:
         label, block = "gathered weights", work.operand * work.block
         copies = work.operand * work.root + (0 if work.reshard_after_forward else shape.layers * block)
-        copies += 2 * block if work.device == "cpu" else 0  # gloo's threads hold on to what they sent last
-        forward_only, recomputing = block, 2 * block  # the last gathered, the one in use and the one fetched ahead
+        copies += block if work.device == "cpu" else 0  # gloo's threads hold on to what they sent last, one or two
+        forward_only = block  # the last gathered
+        recomputing = 2 * block if work.reshard_after_forward else 0  # the one in use, the one fetched ahead
         sums = 4 * work.block + 4 * work.block // layout.shard
     elif work.precision == "bf16":
         copies = 2 * shape.layers * work.matrices
@@ -226,7 +227,7 @@ def moments(work: Work) -> dict[str, dict[str, int]]:
 
 
 def _head_bytes(work: Work) -> tuple[int, int]:
-    """What the head allocates in forward and in backward: tiles of logits, casts, and the gradients of both operands."""
+    """What the head allocates in forward and in backward: tiles of logits, casts, the gradients of both operands."""
     shape, tokens = work.shape, work.tokens
     columns = min(shape.vocab, max(LOGITS_MIN_TILE, LOGITS_TILE_BYTES[work.device] // (4 * tokens)))
     tile = 4 * tokens * columns

@@ -76,7 +76,7 @@ def given_checkpoint(resume: str) -> Path:
     path, wanted = Path(resume).expanduser(), "allowed: auto, never, a checkpoint (a folder step-*) or a run's folder"
     if not path.exists():
         raise UserError(f"resume={resume}: no such folder; {wanted}")
-    if path.name.startswith("step-") and path.is_dir() or (path / MANIFEST).is_file():
+    if (path.name.startswith("step-") and path.is_dir()) or (path / MANIFEST).is_file():
         return path
     found = newest_checkpoint(path) or newest_checkpoint(path / "checkpoints")
     if found is None:

@@ -6,7 +6,6 @@ passes over what is finished. The sweep's own folder holds Hydra's record of it 
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import math
@@ -22,6 +21,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -111,8 +111,8 @@ def _prepare_launcher(overrides: Sequence[Override]) -> None:
         if override.key_or_group == "hydra/launcher" and name.startswith("submitit"):
             if importlib.util.find_spec("submitit") is None:
                 raise UserError(f"{override.input_line}: is not installed; pip install 'dsm[slurm]'")
-            importlib.import_module("hydra_plugins.hydra_submitit_launcher.config")
             # The plugin's settings bear the same name as those of conf/, and would be taken for their schema.
+            Plugins.instance()  # puts them there
             ConfigStore.instance().repo["hydra"]["launcher"].pop(f"{name}.yaml", None)
             os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # which has a run saved and requeued
 

@@ -19,6 +19,7 @@ from dsm.errors import UserError
 from dsm.models.attention import check_backend
 from dsm.models.loading import checkpoint_files, load_slices, materialise, parameters_on_meta, scatter_from_first
 from dsm.models.sharding import Sharding, shard_model
+from dsm.models.tensor import check_tensor_parallel
 from dsm.models.wrapper import CausalLM, seeded_rng
 
 _UNREADABLE = (OSError, ValueError, SafetensorError)
@@ -93,11 +94,19 @@ def _slices_of(cfg: ModelConfig, model: CausalLM) -> dict[str, Path] | None:
         files = checkpoint_files(Path(cfg.path).expanduser())
     except _UNREADABLE as error:
         raise UserError(f"model.path={cfg.path}: its weights cannot be read: {_one_line(error)}") from error
+    if model.model.state_dict().keys() - dict(model.model.named_parameters(remove_duplicate=False)).keys():
+        return None  # buffers that are saved
     return files if all(name in files for name, _ in model.model.named_parameters()) else None
 
 
-def transformers_config(cfg: ModelConfig, vocab_size: int) -> PreTrainedConfig:
-    """The architecture as transformers describes it, checked against the tokenizer's number of ids."""
+def transformers_config(cfg: ModelConfig, vocab_size: int, *, tensor: int = 1) -> PreTrainedConfig:
+    """The architecture as transformers describes it, checked against the tokenizer's ids and `parallel.tensor`."""
+    config = _config(cfg, vocab_size)
+    check_tensor_parallel(config, tensor)
+    return config
+
+
+def _config(cfg: ModelConfig, vocab_size: int) -> PreTrainedConfig:
     if cfg.path is not None:
         config = _read_config(cfg.path)
         if vocab_size > config.vocab_size and not cfg.resize_embeddings:

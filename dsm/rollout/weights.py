@@ -21,9 +21,10 @@ class WholeWeights(Mapping[str, Tensor]):
     """
 
     def __init__(self, model: CausalLM, dtype: torch.dtype) -> None:
-        for unit in units(model):
-            unit.reshard()
-        self._weights: dict[str, Tensor] = model.model.state_dict()
+        with torch.inference_mode(False), torch.no_grad():  # shards have no notion of the other mode
+            for unit in units(model):
+                unit.reshard()
+            self._weights: dict[str, Tensor] = model.model.state_dict()
         self._dtype = dtype
 
     def __getitem__(self, name: str) -> Tensor:

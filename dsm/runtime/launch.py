@@ -187,7 +187,9 @@ def _store(timeout_s: float) -> dist.Store:
         store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout_s)))
     except dist.DistNetworkError as error:
         if "EADDRINUSE" in str(error):
-            raise UserError(f"MASTER_PORT: {address} is taken by another process; set MASTER_PORT to a free port") from None
+            raise UserError(
+                f"MASTER_PORT: {address} is taken by another process; set MASTER_PORT to a free port"
+            ) from None
         raise LostRankError(_nobody(address, timeout_s)) from None
     except dist.DistStoreError:
         raise LostRankError(_nobody(address, timeout_s)) from None

@@ -112,7 +112,9 @@ class Watch:
     def running(self) -> Iterator[None]:
         """Meet the others, then watch."""
         self._meet()
-        threads = [threading.Thread(target=self._guarded, args=(run,), daemon=True) for run in (self._talk, self._judge)]
+        threads = [
+            threading.Thread(target=self._guarded, args=(run,), daemon=True) for run in (self._talk, self._judge)
+        ]
         for thread in threads:
             thread.start()
         try:

@@ -1,16 +1,16 @@
 """Memory of real training steps beside what `mode=plan` says of them, part by part.
 
-    python scripts/bench/memory.py                    # `small`, 2 micro-batches of 512 tokens a rank; CPU, 1 and 2 ranks
+    python scripts/bench/memory.py            # `small`, two micro-batches of 512 tokens a rank; CPU, 1 and 2 ranks
     python scripts/bench/memory.py --context 256 --only 'fsdp'
     python scripts/bench/memory.py --device cuda --model deepseek_1_3b --context 4096 --ranks 1
 
 Each case is a run's own code: the settings as composed, the model as built, Lightning around the shared step; only the
 tokens are random. Two steps are made, and the second is looked at, because the optimiser's state appears in the first.
 
-On the CPU the profiler records every allocation of the process: `live` at a moment is the sum of all before it. A second
-process makes the same steps without the profiler and reads the peak of its resident memory above what it had before the
-model was built, freed memory being handed back at once; the two share no instrument. On CUDA it is the caching
-allocator's own peak. Bytes are those of rank 0; a part is written planned/measured. Goal: peaks within 10 %.
+On the CPU the profiler records every allocation of the process; what lives at a moment is the sum of all before it. A
+second process makes the same steps without the profiler and reads the peak of its resident memory above what it had
+before the model was built, freed memory being handed back at once; the two share no instrument. On CUDA it is the
+caching allocator's own peak. Bytes are those of rank 0; a part is written planned/measured. Goal: peaks within 10 %.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def planned(config: Any, layout: Any) -> dict[str, Any]:
     found = moments(work)
     head = found["in the head, forward"]
     copies = head.get("gathered weights", 0) + head.get("bf16 copies of matrices", 0)
-    held = 2 * work.operand * work.block if work.sharded and work.device == "cpu" else 0  # there before forward
+    held = work.operand * work.block if work.sharded and work.device == "cpu" else 0  # there before forward
     moment, parts = peak(work)
     return {
         "planned": {
@@ -306,7 +306,7 @@ def results(ranks: int, instrument: str) -> Iterator[dict[str, Any]]:
         for line in started[0].stdout:
             if line.startswith("RESULT "):
                 yield json.loads(line.removeprefix("RESULT "))
-        if any([process.wait() for process in started]):
+        if sum(process.wait() != 0 for process in started):
             errors.seek(0)
             sys.exit(f"{ranks} rank(s), {instrument}:\n{errors.read()[-3000:]}")
 

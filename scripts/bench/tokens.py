@@ -3,17 +3,19 @@
     python scripts/bench/tokens.py                           # ours and the plain read
     python scripts/bench/tokens.py --litdata FOLDER          # and litdata, installed into FOLDER (kept) if it is empty
 
-Five stores of generated documents are mixed at the paper's 56/4/10/20/10. Each method delivers the same number of
-sequences of `context` tokens, as int64 tensors, in a shuffled order:
+Five stores of generated documents are mixed at the paper's 56/4/10/20/10. Each method reads the same number of sequences
+of `context` tokens in a shuffled order, once into int64 tensors, which costs all of them the same, and once as it hands
+them out, where a view of the file costs nothing but to be found:
 
-- plain: one `np.memmap` of the largest store, sliced at random blocks; no mix, no documents, no epochs. What a
-  hand-written loop does, and what reading costs at least.
+- plain: one `np.memmap` of the same tokens in one file, sliced at random blocks; no mix, no documents, no epochs. What
+  a hand-written loop does, and what reading costs at least.
 - ours: the mix of five stores, without and with the borders of documents, cut and best fit.
 - litdata: `CombinedStreamingDataset` of the five with these weights, `TokensLoader`, shuffled, no workers.
 
-Figures are CPU seconds of this process, all its threads, so that others on the machine count little; methods take turns
-and the best step of all rounds stands. `counts` are sequences of each source after `--exact` of them, beside what the weights
-demand. The last lines are whole training steps through `StepStream`: packing, targets and borders, as a trainer gets.
+Figures are CPU seconds of this process, all its threads, so that others on the machine count little; methods take
+turns and the best step of all rounds stands. Then sequences of each source after `--exact` of them are counted, beside
+what the weights demand. The last lines are whole training steps through `StepStream`: micro-batches with targets and
+borders, as a trainer gets them.
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dsm.config.mix import MixConfig
-from dsm.data.batch import Document
 from dsm.data.mixture import Mixture
 from dsm.data.store.manifest import StoreTokenizer
 from dsm.data.store.writer import StoreWriter
@@ -40,6 +43,7 @@ from dsm.data.stream import StepStream
 
 WEIGHTS = {"corpus": 56, "algebraic_stack": 4, "arxiv": 10, "github": 20, "common_crawl": 10}
 VOCABULARY = 60_000
+PLAIN = "all.bin"
 PEER = (
     "litdata==0.2.76",
     "boto3",
@@ -51,13 +55,14 @@ PEER = (
     "python-dateutil",
     "six",
 )
-GOALS = {"plain": 0.8, "litdata": 5.0}
+GOALS = {"plain": (True, 0.8), "litdata": (False, 5.0)}  # whether converted, and ours over theirs
 
-Method = Callable[[], Iterator[torch.Tensor]]
+Row = list[NDArray[np.integer]] | torch.Tensor
+Method = Callable[[], Iterator[Row]]
 
 
 def make_stores(root: Path, tokens: int) -> None:
-    """Five stores with documents of a web page's lengths, of 900 tokens on average."""
+    """Five stores with documents of a web page's lengths, 900 tokens on average, and all their tokens in one file."""
     rng = np.random.default_rng(0)
     tokenizer = StoreTokenizer(fingerprint="0" * 64, vocab_size=VOCABULARY, eos_id=0, bos_id=None)
     for name, weight in WEIGHTS.items():
@@ -68,6 +73,8 @@ def make_stores(root: Path, tokens: int) -> None:
         writer = StoreWriter(root / name, "uint16")
         writer.append(ids, lengths)
         writer.finish(tokenizer)
+        with (root / PLAIN).open("ab") as file:
+            ids.tofile(file)
 
 
 def mixture(root: Path, context: int, packing: str, mask_documents: bool) -> Mixture:
@@ -87,26 +94,28 @@ def mixture(root: Path, context: int, packing: str, mask_documents: bool) -> Mix
     return Mixture.open(config, seed=0, cache=root / "cache")
 
 
-def as_tensor(row: list[Document]) -> torch.Tensor:
-    """The tokens of a row."""
-    ids = row[0].ids if len(row) == 1 else np.concatenate([document.ids for document in row])
-    return torch.from_numpy(ids.astype(np.int64))
-
-
-def ours(mix: Mixture, sequences: int, step: int) -> Iterator[torch.Tensor]:
+def ours(mix: Mixture, sequences: int, step: int) -> Iterator[Row]:
     """As a trainer reads: the sequences of a step together."""
     for first in range(0, sequences, step):
-        yield from map(as_tensor, mix.__getitems__(range(first, min(first + step, sequences))))
+        for row in mix.__getitems__(range(first, min(first + step, sequences))):
+            yield [document.ids for document in row]
 
 
-def plain(file: Path, sequences: int, context: int) -> Iterator[torch.Tensor]:
+def plain(file: Path, sequences: int, context: int) -> Iterator[Row]:
     """Random blocks of one file."""
     tokens = np.memmap(file, np.uint16, mode="r")
     blocks = len(tokens) // context
     order = np.random.default_rng(0).permutation(blocks)
     for number in range(sequences):
         start = int(order[number % blocks]) * context
-        yield torch.from_numpy(tokens[start : start + context].astype(np.int64))
+        yield [tokens[start : start + context]]
+
+
+def as_int64(row: Row) -> torch.Tensor:
+    """Ids as a model takes them, in memory of their own."""
+    if isinstance(row, torch.Tensor):
+        return row.to(torch.int64)
+    return torch.from_numpy((row[0] if len(row) == 1 else np.concatenate(row)).astype(np.int64))
 
 
 def install_litdata(folder: Path) -> None:
@@ -156,25 +165,25 @@ def litdata(folders: dict[str, str], sequences: int, context: int) -> Iterator[t
         sets, seed=0, weights=[weight / 100 for weight in WEIGHTS.values()], iterate_over_all=False
     )
     for number, tokens in islice(combined, sequences):
-        yield number, tokens.to(torch.int64)
+        yield number, tokens
 
 
-def race(methods: dict[str, Method], rounds: int, context: int, step: int) -> dict[str, float]:
+def race(methods: dict[str, Method], rounds: int, context: int, step: int, *, convert: bool) -> dict[str, float]:
     """Best CPU seconds of each method for a step's sequences, over all steps of all rounds; prints them."""
     best = dict.fromkeys(methods, float("inf"))
     for _ in range(rounds):
         for name, method in methods.items():
-            tensors = method()
+            rows: Iterator[object] = map(as_int64, method()) if convert else method()
             while True:
                 before = time.process_time()
-                read = sum(map(len, islice(tensors, step)))
-                if read < 0.95 * step * context:
+                if sum(1 for _ in islice(rows, step)) < step:
                     break
                 best[name] = min(best[name], time.process_time() - before)
-    print(f"{'':<34}{'rows/s':>12}{'Mtokens/s':>12}{'of plain':>12}")
+    print(f"{'int64 tensors' if convert else 'as handed out':<34}{'rows/s':>12}{'Mtokens/s':>12}{'of plain':>12}")
     for name, seconds in best.items():
-        rows = step / seconds
-        print(f"{name:<34}{rows:>12,.0f}{rows * context / 1e6:>12,.0f}{best['plain'] / seconds:>12.2f}")
+        rate = step / seconds
+        print(f"{name:<34}{rate:>12,.0f}{rate * context / 1e6:>12,.0f}{best['plain'] / seconds:>12.2f}")
+    print()
     return best
 
 
@@ -200,16 +209,17 @@ def main() -> None:
             "ours, documents masked": mixture(root, context, "cut", True),
             "ours, documents masked, best fit": mixture(root, context, "best_fit", True),
         }
-        methods: dict[str, Method] = {"plain": lambda: plain(root / "corpus" / "00000.ds", sequences, context)}
+        methods: dict[str, Method] = {"plain": lambda: plain(root / PLAIN, sequences, context)}
         for name, mix in mixes.items():
             methods[name] = lambda mix=mix: ours(mix, sequences, arguments.step)
         if arguments.litdata is not None:
             install_litdata(arguments.litdata)
             folders = litdata_sets(root, context)
             methods["litdata"] = lambda: (tokens for _, tokens in litdata(folders, sequences, context))
-        best = race(methods, arguments.rounds, context, arguments.step)
+        race_of = partial(race, methods, arguments.rounds, context, arguments.step)
+        best = {convert: race_of(convert=convert) for convert in (True, False)}
 
-        print(f"\nsequences of each source after {arguments.exact:,}")
+        print(f"sequences of each source after {arguments.exact:,}")
         print(f"  wanted   {[arguments.exact * weight / 100 for weight in WEIGHTS.values()]}")
         print(f"  ours     {mixes['ours'].counts(arguments.exact).tolist()}")
         if arguments.litdata is not None:
@@ -228,9 +238,10 @@ def main() -> None:
             print(f"{name:<34}{min(took):>12.4f}  ({rate:,.0f} Mtokens/s)")
 
     print()
-    for peer, goal in GOALS.items():
-        if peer in best:
-            print(f"ours / {peer}: {best[peer] / best['ours']:.2f} (goal {goal})")
+    for peer, (convert, goal) in GOALS.items():
+        if peer in methods:
+            form = "int64 tensors" if convert else "as handed out"
+            print(f"ours / {peer}, {form}: {best[convert][peer] / best[convert]['ours']:.2f} (goal {goal})")
 
 
 if __name__ == "__main__":

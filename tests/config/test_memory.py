@@ -1,4 +1,4 @@
-"""The plan's memory against the real thing: what autograd keeps, and what a step's allocations add up to at their peak."""
+"""The plan's memory against the real thing: what autograd keeps, and what a step's allocations add up to at most."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from torch.profiler import ProfilerActivity, profile
 
 from dsm.config.estimate import ModelShape
 from dsm.config.fitting import changes_that_fit, largest_microbatch
-from dsm.config.memory import CHECKPOINTINGS, LOGITS_MIN_TILE, LOGITS_TILE_BYTES, Work, activations, moments, needed, peak
+from dsm.config.memory import (
+    CHECKPOINTINGS,
+    LOGITS_MIN_TILE,
+    LOGITS_TILE_BYTES,
+    Work,
+    activations,
+    moments,
+    needed,
+    peak,
+)
 from dsm.config.model import ModelConfig
 from dsm.config.parallel import Layout
 from dsm.config.training import LossConfig, OptimConfig
@@ -177,7 +186,10 @@ def test_changes_do_fit(layout: Layout) -> None:
     assert changes
     for change in changes:
         settings = dict(override.split("=") for override in change.overrides)
-        mesh = {name: int(settings.get(f"parallel.{name}", getattr(layout, name))) for name in ("replicate", "shard", "tensor")}
+        mesh = {
+            name: int(settings.get(f"parallel.{name}", getattr(layout, name)))
+            for name in ("replicate", "shard", "tensor")
+        }
         spread = Layout("fsdp", **mesh) if mesh["shard"] > 1 or mesh["tensor"] > 1 else Layout("ddp", **mesh)
         share = -(-work.share * layout.data_size // spread.data_size)
         asked = int(settings.get("parallel.tokens_per_microbatch", work.tokens)) // work.context
@@ -199,7 +211,9 @@ def test_the_peak_is_the_largest_moment() -> None:
     """With one micro-batch and checkpointing, gradients outgrow activations: the peak moves behind backward."""
     moment, parts = peak(seven_b(Layout(), share=1, sequences=1, checkpointing="full"))
     assert moment == "after backward"
-    assert sum(parts.values()) == max(sum(found.values()) for found in moments(seven_b(Layout(), share=1, sequences=1, checkpointing="full")).values())
+    assert sum(parts.values()) == max(
+        sum(found.values()) for found in moments(seven_b(Layout(), share=1, sequences=1, checkpointing="full")).values()
+    )
 
 
 def test_constants_that_other_rooms_hold_too() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dsm.config.compose import compose_config
+from dsm.config.listing import groups
 from dsm.config.plan import plan_text
+from dsm.config.pretrain import PretrainConfig
 from dsm.config.runs import run_path
 from dsm.errors import UserError
 
@@ -57,6 +59,134 @@ def test_instruct_7b_is_the_papers() -> None:
     assert settings["optim"]["betas"] == [0.9, 0.95]
     assert settings["data"]["packing"] == "random"
     assert settings["data"]["template"] == "chat"
+
+
+def test_base_7b_is_the_papers() -> None:
+    """Section 2.3 on 64 GPUs: steps, drops of the rate, tokens and epochs of each source, days; parts by hand."""
+    rows = plan("experiment=deepseekmath/base_7b", "parallel.shard=64")
+    assert rows["a step"].startswith("10,000,000 tokens: 2,441.4 sequences of 4,096 on average")
+    assert rows["steps"].startswith("50,000: 122,070,312 sequences, 499,999,997,952 tokens")
+    assert rows["ranks"] == "64, each with 39 of a step's sequences at most"
+    assert rows["layout"].startswith("fsdp: 64 shards; 97.8%")
+    text = plan_text(compose_config(["experiment=deepseekmath/base_7b", "parallel.shard=64"]))
+    for rate in ("0.00042 at step 1,999", "0.000133 at step 40,000, after 400B", "4.2e-05 at step 45,000, after 450B"):
+        assert rate in text
+    for name, share, read, epochs in (
+        ("deepseekmath", "56 %", "280B", "2.33"),
+        ("algebraic_stack", "4 %", "20B", "1.94"),
+        ("arxiv", "10 %", "50B", "1.79"),
+        ("github", "20 %", "100B", "?"),
+        ("common_crawl", "10 %", "50B", "?"),
+    ):
+        cells = rows[name].split(" | ")
+        assert (cells[0], cells[1], cells[4]) == (share, read, epochs), name
+    matrices, vectors, embedding = 4 * 4096**2 + 3 * 4096 * 11008, 2 * 4096, 102400 * 4096
+    size = 30 * (matrices + vectors) + 4096 + 2 * embedding
+    per_token = 6 * (size - embedding) + 12 * 30 * 4096 * 4097 / 2
+    days = per_token * 499_999_997_952 / (64 * 0.4 * 989e12) / 86400
+    assert rows["time, at most"].startswith(f"{days:.1f} days on 64 H100 at 40% of 989 TFLOP/s")
+    assert rows["parameters, fp32"] == f"{4 * size / 64 / 1e6:.0f} MB"
+    assert rows["AdamW state, fp32"] == f"{8 * size / 64 / 1e6:.0f} MB"
+    assert rows["in 77 GB of 85.5 GB"].startswith("fits")
+    assert rows["a checkpoint"].startswith(
+        f"{12 * size / 1e9:.1f} GB: weights, AdamW state, 1.3 GB by each of 64 ranks"
+    )
+
+
+def test_what_does_not_fit_is_told_with_what_would() -> None:
+    """One GPU for 7B does not do; the settings that are offered do fit when they are given."""
+    asked = ["experiment=deepseekmath/base_7b"]
+    text = plan_text(compose_config(asked))
+    assert "DOES NOT FIT" in text
+    offers = (
+        text.partition("What to change so that it fits, the least dear first\n")[2].partition("\n\n")[0].splitlines()
+    )
+    assert len(offers) == 4
+    for offer in offers:
+        settings = [word for word in offer.split() if "=" in word]
+        rows = plan(*asked, *settings)
+        assert rows["in 77 GB of 85.5 GB"].startswith("fits"), settings
+        assert rows["together, about"] == offer.partition(",")[0].strip()
+    assert "DOES NOT FIT" not in plan_text(compose_config([*asked, "plan=h200", "parallel.shard=8"]))
+
+
+def test_the_planned_machine() -> None:
+    """Its number, rate and memory are settings; they are no part of the result."""
+    settings = [*SFT, "trainer.steps=10", "plan.gpus=4", "plan.tflops=100", "plan.mfu=0.5", "plan.device=X"]
+    rows = plan(*settings)
+    assert rows["layout"] == "ddp: 4 copies"
+    assert " on 4 X at 50% of 100 TFLOP/s" in rows["time, at most"]
+    assert run_path(compose_config(settings)) == run_path(compose_config([*SFT, "trainer.steps=10"]))
+    with pytest.raises(UserError, match=r"^parallel.replicate=None, shard=8, tensor=1: they do not make 4 processes"):
+        plan(*settings, "parallel.shard=8")
+
+
+def test_epochs_that_are_too_many_are_refused() -> None:
+    """As the run would refuse them, before the stores are there."""
+    mix = ["stage=pretrain", "tokenizer.path=tok", "mix.context=1024", "scheduler.warmup_steps=0"]
+    mix += [
+        "trainer.tokens=1048576",
+        "trainer.tokens_per_step=65536",
+        "mix.sources.a={path: a, weight: 1, tokens: 524288}",
+    ]
+    assert plan(*mix)["a"].startswith("100 % | 1.049M | 1,024 | stated 524,288 | 2.00 | a (NOT THERE YET)")
+    with pytest.raises(UserError, match=r"^mix.sources.a.max_epochs=1.5: the run would read it 2.000 times"):
+        plan(*mix, "mix.sources.a.max_epochs=1.5")
+    Path("a").mkdir()
+    Path("a/manifest.json").write_text(json.dumps({"tokens": 1048576}))
+    assert plan(*mix)["a"] == "100 % | 1.049M | 1,024 | 1.049M | 1.00 | a"
+
+
+def test_changes_of_weights() -> None:
+    """From which token on, in shares."""
+    mix = ["stage=pretrain", "tokenizer.path=tok", "mix.context=1024", "scheduler.warmup_steps=0", "mix.root=stores"]
+    mix += ["trainer.tokens=2048000", "trainer.tokens_per_step=64000", "mix.sources={a: {weight: 1}, b: {weight: 3}}"]
+    rows = plan(*mix, "mix.schedule=[{from_tokens: 1024000, weights: {b: 0}}]")
+    assert rows["0"] == "a 25 %, b 75 %"
+    assert rows["1.024M"] == "a 100 %, b 0 %"
+    assert rows["a"].startswith("62.5 % | 1.28M | 1,250")
+    assert rows["a step"] == "64,000 tokens: 62.5 sequences of 1,024 on average, exact over the run"
+
+
+PLACEHOLDERS = {
+    "model.path": "model.path=base",
+    "tokenizer.path": "tokenizer.path=tok",
+    "data.sources": "data.sources.a.path=a.jsonl",
+    "data.sources.gsm8k.path": "data.sources.gsm8k.path=a.jsonl",
+    "mix.root": "mix.root=stores",
+}
+"""What an experiment leaves to the user, by the key that the refusal names."""
+
+
+def _refusal(arguments: list[str]) -> str:
+    """The key of what is wrong with a command line; nothing where it is right."""
+    try:
+        compose_config(arguments)
+    except UserError as error:
+        return str(error).partition("=")[0].partition(":")[0]
+    return ""
+
+
+@pytest.mark.parametrize("experiment", groups()["experiment"])
+def test_every_experiment_has_a_plan(experiment: str) -> None:
+    """With no more than the user's own paths; a budget that is known, a model that is counted, a mix that is whole."""
+    Path("base").mkdir()
+    config = {"model_type": "llama", "vocab_size": 102400, "hidden_size": 2048, "num_hidden_layers": 24}
+    Path("base/config.json").write_text(json.dumps(config))
+    arguments = [f"experiment={experiment}"]
+    left = dict(PLACEHOLDERS)
+    while (key := _refusal(arguments)) in left:
+        arguments.append(left.pop(key))
+    composed = compose_config(arguments)
+    text = plan_text(composed)
+    assert "parameters" in text
+    assert "not estimated" not in text
+    if isinstance(composed, PretrainConfig):
+        rows = plan(*arguments)
+        shares = [float(rows[name].partition(" %")[0]) for name in composed.mix.sources]
+        assert sum(shares) == pytest.approx(100, abs=0.1)
+        assert composed.steps == pytest.approx(composed.trainer.tokens / composed.trainer.tokens_per_step, rel=1e-3)
+        assert "together, about" in text
 
 
 def test_micro_batches() -> None:

@@ -78,13 +78,14 @@ def test_other_numbers_of_ranks_see_the_same_sequences(root):
     worlds = [1, 1, 2, 2, 4, 4, 1, 1]
     for step, world in enumerate(worlds):
         shares = [stream(root, rank, world) for rank in range(world)]
-        ours = sorted(document for share in shares for document in sequences(share[step]) if document != (0, 0))
+        batches = [share[step] for share in shares]
+        ours = sorted(document for batch in batches if batch.positions for document in sequences(batch))
         assert ours == sorted(sequences(alone[step]))
-        assert sum(share[step].sequences for share in shares) == alone[step].sequences
+        assert sum(batch.sequences for batch in batches) == alone[step].sequences
         rows = alone.rows.__getitems__(range(alone.first_sequence(step), alone.first_sequence(step + 1)))
-        for rank, share in enumerate(shares):
+        for rank, batch in enumerate(batches):
             flat = [(document.source, *document.ids.tolist()) for row in rows[rank::world] for document in row]
-            assert (sequences(share[step]) if flat else []) == flat
+            assert (sequences(batch) if batch.positions else []) == flat
 
 
 def test_a_changed_store_or_setting_is_named(root, tmp_path):

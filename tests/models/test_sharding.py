@@ -224,5 +224,5 @@ def test_a_folder_is_read_in_slices(folder: Path, tmp_path: Path) -> None:
 def test_heads_must_divide() -> None:
     config = build.transformers_config(configuration("llama"), 90)
     check_tensor_parallel(config, 2)
-    with pytest.raises(UserError, match="parallel.tensor=4: must divide the model's num_key_value_heads=2"):
+    with pytest.raises(UserError, match=r"parallel\.tensor=4: must divide the model's num_key_value_heads=2"):
         check_tensor_parallel(config, 4)

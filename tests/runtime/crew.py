@@ -35,11 +35,11 @@ TROUBLE_AT = 5
 TIMEOUT_S = 5.0
 
 
-def parallel_config() -> ParallelConfig:
-    """The defaults, with a short time-out."""
+def parallel_config(timeout_s: float) -> ParallelConfig:
+    """The defaults, with another time-out."""
     defaults = OmegaConf.to_container(OmegaConf.load(conf_dir() / "parallel" / "auto.yaml"))
     assert isinstance(defaults, dict)
-    return ParallelConfig.model_validate(defaults | {"accelerator": "cpu", "timeout_s": TIMEOUT_S})
+    return ParallelConfig.model_validate(defaults | {"accelerator": "cpu", "timeout_s": timeout_s})
 
 
 def killed(world: World) -> None:
@@ -108,7 +108,12 @@ def start(trouble: Callable[[World], None], folder: Path, ranks: int = 2) -> lis
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "GLOO_SOCKET_IFNAME": "lo"}
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(ranks),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     shared |= {"LOCAL_WORLD_SIZE": str(ranks)}
     crew = []
     for rank in range(ranks):
@@ -126,11 +131,11 @@ def _run(trouble: Callable[[World], None], output: Path, environment: dict[str, 
     raise SystemExit(work(trouble))
 
 
-def work(trouble: Callable[[World], None]) -> int:
+def work(trouble: Callable[[World], None], timeout_s: float = TIMEOUT_S) -> int:
     """A rank's steps and its status."""
     torch.set_num_threads(1)
     try:
-        with processes(parallel_config()) as world:
+        with processes(parallel_config(timeout_s)) as world:
             for step in range(STEPS):
                 watch.progress(f"step {step}")
                 if step == TROUBLE_AT:
@@ -148,4 +153,4 @@ if __name__ == "__main__":
     adopt_launcher()
     if sys.argv[1] == "killed":  # as in training, where torchrun's SIGTERM waits for the end of the step
         signal.signal(signal.SIGTERM, lambda *_: None)
-    raise SystemExit(work({"killed": killed, "orphaned": orphaned}[sys.argv[1]]))
+    raise SystemExit(work({"killed": killed, "orphaned": orphaned}[sys.argv[1]], timeout_s=60.0))

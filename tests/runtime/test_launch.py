@@ -106,7 +106,9 @@ def _srun(command: list[str], folder: Path, step: int, signalled_at: int | None)
     }
     tasks = []
     for task in range(2):
-        trouble = None if signalled_at is None or task == 0 else partial(will_be_signalled, signalled_at, signal.SIGUSR1)
+        trouble = (
+            None if signalled_at is None or task == 0 else partial(will_be_signalled, signalled_at, signal.SIGUSR1)
+        )
         own = {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)}
         tasks.append(start(command, folder / f"output.{task}", trouble, **slurm, **own))
     return finish(tasks)
@@ -134,7 +136,9 @@ def test_two_commands_at_once(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
-def test_a_sweep_by_submitit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_by_submitit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Jobs of their own, results as if made here; a mistake comes home as one line; a plan needs no jobs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUBMITIT_PREEMPT_SIGNAL", raising=False)

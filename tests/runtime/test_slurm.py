@@ -93,7 +93,9 @@ def test_job_id() -> None:
 def test_requeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The first rank asks scontrol; what it says of a refusal is passed on; outside of Slurm nobody is asked."""
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ntest "$2" = 7 || {{ echo "not yours" >&2; exit 1; }}\n')
+    scontrol.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ntest "$2" = 7 || {{ echo "not yours" >&2; exit 1; }}\n'
+    )
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SUBMITIT_EXECUTOR"):

@@ -21,7 +21,7 @@ class Lab:
 
     def __init__(self, *members: ProcessId, rank: int = 0, store_host: int | None = 0) -> None:
         self.judge = Judge(rank, members, TIMEOUT, store_host, lambda rank: f"stack of {rank}")
-        self.reports = {number: STEP for number in range(len(members))}
+        self.reports = dict.fromkeys(range(len(members)), STEP)
         self.frozen: set[int] = set()
         self.beat = 0
         self.heard = 0
@@ -57,7 +57,9 @@ def test_nobody_is_blamed_for_being_slow() -> None:
 def test_a_hang_is_the_one_that_does_not_wait(culprit: int) -> None:
     lab = Lab(*[ELSEWHERE] * 3)
     for rank in range(3):
-        lab.reports[rank] = overdue(STEP, "user.py, line 7" if rank == culprit else "all_reduce", waiting=rank != culprit)
+        lab.reports[rank] = overdue(
+            STEP, "user.py, line 7" if rank == culprit else "all_reduce", waiting=rank != culprit
+        )
     verdict = lab.tick()
     assert verdict is not None
     assert verdict.culprits == (culprit,)

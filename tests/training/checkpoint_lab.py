@@ -23,10 +23,10 @@ from dsm.training.checkpoint.folder import (
     read_metadata,
     read_pieces,
     read_tensors,
-    write_checkpoint,
 )
 from dsm.training.checkpoint.pieces import in_charge_of
 from dsm.training.checkpoint.state import RANDOM, make_room, run_pieces
+from dsm.training.checkpoint.writing import write_checkpoint
 from dsm.training.optim import build_adamw
 
 # 90 rows are not divisible by four shards, and 45, after a cut in two, not by two.

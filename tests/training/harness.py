@@ -30,7 +30,8 @@ from dsm.config.runs import newest_checkpoint
 from dsm.data.batch import StepBatch
 from dsm.data.problems import generate_problems, write_jsonl
 from dsm.data.tokenizer import save_tokenizer, train_tokenizer
-from dsm.training.checkpoint.folder import _ChecksummedFiles, _Writer, read_manifest, read_tensors
+from dsm.training.checkpoint.folder import read_manifest, read_tensors
+from dsm.training.checkpoint.writing import _ChecksummedFiles, _Writer
 from dsm.training.step import UpdateModule
 
 _context = multiprocessing.get_context("forkserver")

@@ -23,11 +23,12 @@ import torch
 from dsm.config.parallel import Layout
 from dsm.errors import UserError
 from dsm.runtime.launch import World
-from dsm.training.checkpoint import folder as disk
+from dsm.training.checkpoint import writing
 from dsm.training.checkpoint.background import Background, Staging
-from dsm.training.checkpoint.folder import Manifest, read_manifest, read_tensors, write_checkpoint
+from dsm.training.checkpoint.folder import Manifest, read_manifest, read_tensors
 from dsm.training.checkpoint.pieces import Piece, in_charge_of
 from dsm.training.checkpoint.state import decode, encode, random_state, restore_random_state, run_pieces
+from dsm.training.checkpoint.writing import write_checkpoint
 from tests.training.checkpoint_lab import Run
 from tests.training.harness import Lab, finish, run_folder, start, start_ranks, will_fail_writing
 
@@ -157,7 +158,7 @@ def test_no_code_comes_with_a_checkpoint(run: Run, tmp_path: Path, monkeypatch: 
     manifest = read_manifest(path)
     files = manifest.files | {".metadata": (len(metadata), zlib.crc32(metadata))}
     Manifest(**{**asdict(manifest), "files": files}).write(path)
-    with pytest.raises(UserError, match="system does not belong into .metadata"):
+    with pytest.raises(UserError, match=r"system does not belong into \.metadata"):
         run.load(path)
     assert not (tmp_path / "owned").exists()
 
@@ -179,7 +180,7 @@ def test_a_failed_write_leaves_what_was_there(run: Run, tmp_path: Path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk._Counted, "write", full)
+        patch.setattr(writing._Counted, "write", full)
         with pytest.raises(UserError, match=r"checkpoint: .*step-00000002 could not be written \(No space left on dev"):
             run.save(tmp_path, 2)
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000001"]
@@ -189,14 +190,14 @@ def test_a_failed_write_leaves_what_was_there(run: Run, tmp_path: Path, monkeypa
 
 def test_a_file_that_never_shows(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on machines without a shared disk."""
-    monkeypatch.setattr(disk, "_PATIENCE_S", 0.1)
-    sync = disk._Writer.finish
+    monkeypatch.setattr(writing, "_PATIENCE_S", 0.1)
+    finish_writing = writing._Writer.finish
 
-    def lose(self: disk._Writer, *arguments: Any) -> None:
+    def lose(self: writing._Writer, *args: Any, **kwargs: Any) -> None:
         (Path(self.path) / "__0_0.distcp").unlink()
-        sync(self, *arguments)
+        finish_writing(self, *args, **kwargs)
 
-    monkeypatch.setattr(disk._Writer, "finish", lose)
+    monkeypatch.setattr(writing._Writer, "finish", lose)
     with pytest.raises(UserError, match="must be a folder that all machines share"):
         run.save(tmp_path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,23 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import FileSystemReader
 
+from dsm.cli import main
 from dsm.config.parallel import Layout
 from dsm.training.checkpoint.folder import read_manifest, read_tensors
 from dsm.training.checkpoint.state import RANDOM
 from tests.ranks import run_ranks
 from tests.training.checkpoint_lab import Run
+from tests.training.harness import (
+    DROPOUT,
+    Lab,
+    assert_same_run,
+    finish,
+    newest_state,
+    run_folder,
+    start_ranks,
+    weights,
+    will_be_signalled,
+)
 
 LAYOUTS = {
     1: {"single": Layout()},
@@ -97,3 +111,42 @@ def test_torch_itself_opens_the_folder(root: Path) -> None:
     weights = {"model.model.model.norm.weight": torch.empty(32)}
     dcp.load(weights, checkpoint_id=folder)
     assert torch.equal(weights["model.model.model.norm.weight"], read_tensors(folder)["model.model.model.norm.weight"])
+
+
+# -- whole runs -------------------------------------------------------------------------------------------------------
+
+SHARDED = ("parallel.strategy=fsdp", "trainer.steps=3", "trainer.validate_every=null", "checkpoint.keep=10")
+
+
+def run_sharded(lab: Lab, ranks: int, runs: Path, *settings: str) -> Path:
+    output = runs.with_suffix(".log")
+    statuses = finish(start_ranks(ranks, lab.command(runs, *SHARDED, *settings), output), seconds=180)
+    assert statuses == [0] * ranks, output.with_suffix(".0").read_text()
+    return run_folder(runs)
+
+
+def test_a_sharded_run_goes_on_anywhere(lab: Lab, tmp_path: Path) -> None:
+    """On the same two processes to the bit, with dropout; without it on one and on four."""
+    whole = run_sharded(lab, 2, tmp_path / "whole", DROPOUT)
+    command = lab.command(tmp_path / "stopped", *SHARDED, DROPOUT, "checkpoint.every=100")
+    trouble = {1: partial(will_be_signalled, 1, signal.SIGUSR1)}
+    statuses = finish(start_ranks(2, command, tmp_path / "output", trouble), seconds=180)
+    assert statuses == [128 + signal.SIGUSR1] * 2, (tmp_path / "output.0").read_text()
+    assert_same_run(run_sharded(lab, 2, tmp_path / "stopped", DROPOUT), whole)
+
+    plain = run_sharded(lab, 2, tmp_path / "plain")
+    resume = f"resume={plain / 'checkpoints' / 'step-00000002'}"
+    four = run_sharded(lab, 4, tmp_path / "four", "parallel.replicate=2", resume)
+    assert main(lab.command(tmp_path / "one", *SHARDED, "parallel.strategy=auto", resume)) == 0
+    one = run_folder(tmp_path / "one")
+    expected, state = weights(plain), newest_state(plain)
+    for folder in (four, one):
+        exported, found = weights(folder), newest_state(folder)
+        assert exported.keys() == expected.keys()
+        for name, weight in expected.items():
+            assert float((exported[name] - weight).norm() / weight.norm()) < 1e-5, name
+            assert torch.equal(found[f"model.model.model.{name}"], exported[name])
+        assert found["progress"] == state["progress"]
+        assert {name for name in found if name.startswith("optimizer.")} == {
+            name for name in state if name.startswith("optimizer.")
+        }

@@ -62,7 +62,10 @@ def _mix_sections(config: PretrainConfig) -> dict[str, Rows]:
         found["Weights, from token"] = [
             (
                 tokens(segment.first * context),
-                ", ".join(f"{name} {100 * weight / segment.period:.4g} %" for name, weight in zip(names, segment.weights, strict=True)),
+                ", ".join(
+                    f"{name} {100 * weight / segment.period:.4g} %"
+                    for name, weight in zip(names, segment.weights, strict=True)
+                ),
             )
             for segment in segments
             if segment.first < config.sequences

@@ -107,7 +107,12 @@ def step_rows(config: TrainingConfig, budget: Budget, layout: Layout) -> Rows:
     if layout.size > 1:
         rows.append(("ranks", f"{layout.size:,}, each with {share:,} of a step's sequences at most"))
         busy = float(per_step / layout.data_size / share)
-        rows.append(("layout", str(layout) + (f"; {busy:.1%} of what the fullest rank computes, on average" if busy < 1 else "")))
+        rows.append(
+            (
+                "layout",
+                str(layout) + (f"; {busy:.1%} of what the fullest rank computes, on average" if busy < 1 else ""),
+            )
+        )
     if budget.steps is not None and budget.sequences is not None and budget.tokens is not None:
         text = f"{budget.steps:,}: {budget.sequences:,} sequences, {budget.tokens:,} tokens{budget.at_most}"
         rows.append(("steps", text))
@@ -162,7 +167,8 @@ def cost_rows(config: TrainingConfig, shape: ModelShape, budget: Budget, layout:
     seconds = total / machine.rate / layout.size
     kinds, times = kinds_of(config, shape), []
     if "cuda" in kinds:
-        text = f"{duration(seconds)} on {layout.size:,} {machine.device} at {machine.mfu:.0%} of {machine.tflops:g} TFLOP/s"
+        rate = f"{machine.mfu:.0%} of {machine.tflops:g} TFLOP/s"
+        text = f"{duration(seconds)} on {layout.size:,} {machine.device} at {rate}"
         if seconds * layout.size > 86400:
             text += f" ({seconds * layout.size / 3600:,.0f} GPU hours)"
         times.append(text)
@@ -232,7 +238,7 @@ def _choices(config: TrainingConfig, work: Work) -> dict[str, Rows]:
             "none" if most is None else f"{most * work.context:,} tokens{everything}",
             "as set" if mode == work.checkpointing else "",
         ]
-    titles = ["together, about", "largest micro-batch that fits", ""]
+    titles = ["peak", "largest micro-batch that fits", ""]
     sections = {f"Choices on one {machine.device}": columns(titles, rows)}
     if needed(work) > machine.room:
         sections["What to change so that it fits, the least dear first"] = [

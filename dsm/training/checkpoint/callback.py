@@ -31,7 +31,6 @@ from dsm.training.checkpoint.folder import (
     read_manifest,
     read_metadata,
     read_pieces,
-    write_checkpoint,
 )
 from dsm.training.checkpoint.pieces import Piece, in_charge_of
 from dsm.training.checkpoint.state import (
@@ -44,6 +43,7 @@ from dsm.training.checkpoint.state import (
     run_pieces,
     seed_random,
 )
+from dsm.training.checkpoint.writing import write_checkpoint
 from dsm.training.step import Progress, UpdateModule
 
 log = logging.getLogger("dsm")
@@ -138,14 +138,14 @@ class ExactCheckpoint(Checkpoint):
 
     def _together(self, act: Callable[[], None]) -> None:
         """Each rank its part; a `UserError` of one is raised on all."""
-        error = None
+        refusal = None
         try:
             act()
-        except UserError as found:
-            error = found
-        for found in self.world.gather(error):
-            if found is not None:
-                raise found
+        except UserError as error:
+            refusal = error
+        for each in self.world.gather(refusal):
+            if each is not None:
+                raise each
 
     def _callbacks(self, trainer: pl.Trainer) -> list[Callback]:
         """The others, which may have a state: plain values that JSON keeps, the same on all ranks."""
@@ -156,8 +156,8 @@ class ExactCheckpoint(Checkpoint):
     def save(self, trainer: pl.Trainer, step: int) -> None:
         """Save now, and drop the oldest beyond `keep`.
 
-        Where the settings say so, the run goes on once its state is copied; `wait` tells how the writing went. After the
-        last step, and when the run is told to stop, nothing goes on, and nothing is copied.
+        Where the settings say so, the run goes on once its state is copied, and `wait` tells how the writing went. When
+        nothing is to go on, after the last step or a signal, nothing is copied.
         """
         began = time.perf_counter()
         self.wait()

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from dsm.errors import UserError
 from dsm.models.sharding import MESH_DIMS, units
 from dsm.runtime.launch import World
+from dsm.training.checkpoint.folder import stored_tensors
 from dsm.training.checkpoint.pieces import Piece
 
 RANDOM = "random"
@@ -37,7 +38,7 @@ def run_pieces(module: nn.Module, optimizers: Sequence[Optimizer], world: World)
     for unit in units(module):  # what is gathered is not what is kept
         unit.reshard()
     tensors = model_tensors(module)
-    names = {parameter: name for name, parameter in module.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
             tensors |= {f"optimizer.{names[parameter]}.{key}": value for key, value in state.items()}
@@ -59,7 +60,7 @@ def refuse_another_model(module: nn.Module, metadata: Metadata) -> None:
     Raises:
         UserError: names or shapes of weights differ.
     """
-    stored = _stored(metadata)
+    stored = stored_tensors(metadata)
     saved = {name: tuple(tensor.size) for name, tensor in stored.items() if name.startswith("model.")}
     own = {name: tuple(tensor.shape) for name, tensor in model_tensors(module).items()}
     wrong = [name for name in saved | own if saved.get(name) != own.get(name)]
@@ -78,7 +79,7 @@ def make_room(module: nn.Module, optimizers: Sequence[Optimizer], metadata: Meta
     """
     names = {parameter: name for name, parameter in module.named_parameters()}
     saved: dict[str, dict[str, TensorStorageMetadata]] = {}
-    for name, stored in _stored(metadata).items():
+    for name, stored in stored_tensors(metadata).items():
         if name.startswith("optimizer."):
             parameter_name, _, key = name.removeprefix("optimizer.").rpartition(".")
             saved.setdefault(parameter_name, {})[key] = stored
@@ -98,12 +99,7 @@ def make_room(module: nn.Module, optimizers: Sequence[Optimizer], metadata: Meta
 
 def ranks_in(metadata: Metadata) -> int:
     """How many ranks left their random state."""
-    return _stored(metadata)[RANDOM].size[0]
-
-
-def _stored(metadata: Metadata) -> dict[str, TensorStorageMetadata]:
-    tensors = metadata.state_dict_metadata.items()
-    return {name: stored for name, stored in tensors if isinstance(stored, TensorStorageMetadata)}
+    return stored_tensors(metadata)[RANDOM].size[0]
 
 
 # -- random numbers ---------------------------------------------------------------------------------------------------
