@@ -40,7 +40,12 @@ def test_every_command_composes_and_can_be_planned(
     write_jsonl(test, tmp_path / "runs/quickstart/data/test.jsonl")
     tokenizer = tmp_path / "runs/tokenizer/mine-01234567/export"
     save_tokenizer(train_tokenizer([problem.question + problem.solution for problem in train], 400), tokenizer)
-    for folder in ("sft/mine-01234567/export", "eval/greedy-01234567", "eval/votes-01234567", "tokenize/corpus-01234567/export"):
+    for folder in (
+        "sft/mine-01234567/export",
+        "eval/greedy-01234567",
+        "eval/votes-01234567",
+        "tokenize/corpus-01234567/export",
+    ):
         (tmp_path / "runs" / folder).mkdir(parents=True)
     (tmp_path / "runs/sft/mine-01234567/export/tokenizer.json").write_text("{}")
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dsm.config.base import HUB_PREFIX
 from dsm.config.evaluation import EvalConfig
+from dsm.config.in_training import MeasuredConfig
 from dsm.config.mix import MixConfig
 from dsm.config.pretrain import PretrainConfig
 from dsm.config.report import ReportStageConfig
@@ -42,8 +43,9 @@ def check_paths(config: RunConfig) -> None:
         _check("tokenizer.path", config.tokenizer.path, "a tokenizer's folder, or hub:org/name", _TOKENIZER)
     if isinstance(config, PretrainConfig):
         _check_mix(config.mix)
-    if isinstance(config, EvalConfig):
-        _check_benchmarks(config)
+    measuring = config.measuring if isinstance(config, MeasuredConfig) else config
+    if isinstance(measuring, EvalConfig):
+        _check_benchmarks(measuring)
     if isinstance(config, ReportStageConfig):
         for name, path in config.evaluations.items():
             _check(f"evaluations.{name}", path, "the folder of an evaluation that has ended, or its results.json")

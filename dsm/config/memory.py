@@ -232,13 +232,14 @@ def _head_bytes(work: Work) -> tuple[int, int]:
     columns = min(shape.vocab, max(LOGITS_MIN_TILE, LOGITS_TILE_BYTES[work.device] // (4 * tokens)))
     tile = 4 * tokens * columns
     stored = 2 if work.stream == 2 else 4  # of the head's weight as autograd sees it
-    casts, halves = 0, 0
+    casts, rounded = 0, 0  # of operands; of a tile's gradient or of the weight's, on its way to another type
     if work.precision == "bf16" and work.device == "cpu":
-        casts = 4 * tokens * shape.hidden + 6 * columns * shape.hidden
+        casts = 4 * tokens * shape.hidden + (4 if stored == 2 else 6) * columns * shape.hidden
+        rounded = 4 * columns * shape.hidden if stored == 2 else 0
     elif work.precision == "bf16":
-        casts, halves = (2 * columns * shape.hidden if stored == 4 else 0), tile // 2
+        casts, rounded = (2 * columns * shape.hidden if stored == 4 else 0), tile // 2
     gradients = 4 * tokens * shape.hidden + stored * shape.vocab * shape.hidden
-    return 2 * tile + casts, tile + halves + casts + gradients
+    return 2 * tile + casts, tile + casts + rounded + gradients
 
 
 def _block_bytes(work: Work) -> int:

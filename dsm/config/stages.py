@@ -26,7 +26,7 @@ STAGES: dict[str, tuple[type[RunConfig], str]] = {
 def result_settings(config: RunConfig) -> dict[str, Any]:
     """What makes one run's result differ from another's: everything but how it is watched and where it lies."""
     groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger", "plan"}
-    watching = dict.fromkeys(groups, True) | {
+    watching: dict[str, Any] = dict.fromkeys(groups, True) | {
         "trainer": {"log_every", "validate_every", "max_skipped_steps"},
         "engine": {"max_rows", "cache_gb", "prefill_tokens"},
         "grader": POOL_SETTINGS,

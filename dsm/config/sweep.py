@@ -1,7 +1,8 @@
 """`-m`: Hydra's sweepers and launchers around the check and the run of one stage.
 
-Runs follow one another in this process, or (`hydra/launcher=submitit_slurm`) each is a job of its own. Every run has the folder that its settings give it, as if it had been started alone, so a sweep that is started again
-passes over what is finished. The sweep's own folder holds Hydra's record of it and one result a run.
+Runs follow one another in this process, or (`hydra/launcher=submitit_slurm`) each is a job of its own. Every run has
+the folder that its settings give it, as if it had been started alone, so a sweep that is started again passes over what
+is finished. The sweep's own folder holds Hydra's record of it and one result a run.
 """
 
 from __future__ import annotations

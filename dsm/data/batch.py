@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -58,9 +59,8 @@ class StepBatch:
         return replace(self, microbatches=[microbatch.to(device) for microbatch in self.microbatches])
 
 
-@dataclass(frozen=True)
-class Document:
-    """One example as token ids.
+class Document(NamedTuple):
+    """One example as token ids (a tuple, for millions of them are made).
 
     Attributes:
         ids: (L,) token ids.

@@ -148,7 +148,7 @@ def processes(config: ParallelConfig) -> Iterator[World]:
         torch.cuda.set_device(world.local_rank)
     # Each run of a sweep gets names of its own in the store: those of the run before would lead to closed sockets.
     run, store = f"run-{next(_runs)}", _store(config.timeout_s)
-    watched = dist.PrefixStore(f"{run}/watch", store.clone())
+    watched = dist.PrefixStore(f"{run}/watch", _connection(config.timeout_s))
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     with watching(world.rank, world.size, watched, config.timeout_s, hosted=hosted) as watch:
         try:
@@ -194,6 +194,12 @@ def _store(timeout_s: float) -> dist.Store:
     except dist.DistStoreError:
         raise LostRankError(_nobody(address, timeout_s)) from None
     return cast(dist.Store, store)
+
+
+def _connection(timeout_s: float) -> dist.Store:
+    """Another one to the same store: a thread that waits on a connection blocks all others there."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
 
 
 def _nobody(address: str, timeout_s: float) -> str:

@@ -1,9 +1,10 @@
 """One run folder, one run: a lock file that names its holder, renews itself and outlives no process for long.
 
 The file is made with O_EXCL, which is atomic on NFS too, and touched every few seconds. On the same machine the process
-itself can be looked at, so what a killed run left is taken over at once; so it is by the same Slurm job, which comes back
-from the queue on another node. Elsewhere the file's age tells, by the clock of the file server: whoever finds a lock
-that is young waits to see whether it is renewed. A holder that was stopped long enough to lose its lock ends itself.
+itself can be looked at, so what a killed run left is taken over at once; so it is by the same Slurm job, which comes
+back from the queue on another node. Elsewhere the file's age tells, by the clock of the file server: whoever finds a
+lock that is young waits to see whether it is renewed. A holder that was stopped so long that it lost its lock ends
+itself.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _FIRST_PORT, _PORTS = 15_000, 15_000  # below those that Linux hands out by itse
 
 
 def adopt_launcher() -> None:
-    """Put what srun or submitit's local launcher say of this process into torchrun's variables, unless those are set."""
+    """Put what srun or submitit's local launcher say of this process into torchrun's variables, if they are not set."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         os.environ.update(srun_variables(os.environ) or submitit_variables(os.environ))
     if "RANK" in os.environ:  # a lost connection is told in one line (dsm/runtime/watch.py), not in torch's C++ traces
@@ -34,8 +34,8 @@ def srun_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """RANK, WORLD_SIZE, ... of a task of srun; empty for a process that srun did not start as one of several.
 
     The step's variables count, not the job's: an sbatch script and a shell of salloc see SLURM_NTASKS and SLURM_PROCID
-    too, though they are one process. MASTER_ADDR is the step's first node, MASTER_PORT comes from the numbers of job and
-    step, or is the one that `srun --resv-ports` reserved; where either is set, it stays.
+    too, though they are one process. MASTER_ADDR is the step's first node, MASTER_PORT comes from the numbers of job
+    and step, or is the one that `srun --resv-ports` reserved; where either is set, it stays.
     """
     size = int(environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if size == 1 or "SLURM_PROCID" not in environ:

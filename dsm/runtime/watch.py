@@ -1,4 +1,4 @@
-"""A watch over the ranks of a job: a rank that dies, stops or hangs ends the whole job with one message, never silently.
+"""A watch over the ranks of a job: one that dies, stops or hangs ends the whole job with one message, never silently.
 
 Collectives have no time-out of their own here, for they cannot know why they wait; this watch is the only judge. The
 main thread tells its progress (`progress`), two threads of each rank do the rest: one exchanges reports through the
@@ -47,7 +47,7 @@ _current: Watch | None = None
 def progress(where: str, patience: float = 1.0) -> None:
     """Tell that the main thread goes on, and with what: 'step 12', 'validation', 'checkpoint'.
 
-    More is expected within `patience` times parallel.timeout_s; infinity: as long as it takes. Costs nothing to speak of
+    More is expected within `patience` times parallel.timeout_s; infinity: as long as it takes. Costs next to nothing,
     and does nothing in a single process. Until it is first called, the patience is infinite.
     """
     if _current is not None:

@@ -81,7 +81,10 @@ def main() -> None:
         preset = OmegaConf.to_container(compose(f"model/{arguments.model}").model)
     assert isinstance(preset, dict)
     settings = {str(key): value for key, value in preset.items()}
-    settings |= {"vocab_size": arguments.vocab, "activation_checkpointing": "full" if arguments.checkpointing else "none"}
+    settings |= {
+        "vocab_size": arguments.vocab,
+        "activation_checkpointing": "full" if arguments.checkpointing else "none",
+    }
     config = ModelConfig(**settings)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{arguments.model}, {arguments.documents} x {arguments.context} tokens a step, {precision}, {name}")

@@ -341,8 +341,8 @@ def main() -> None:
                 line += "".join(f"{cells.get(part, '-'):>14}" for part in parts)
                 print(f"{line}{errors[-1]:>8.1%}  {found['moment']}", flush=True)
         worst[instrument] = max(map(abs, errors))
-    told = ", ".join(f"{error:.1%} by {instrument}" for instrument, error in worst.items())
-    print(f"\nlargest error of a peak: {told}; goal {GOAL:.0%}: {'met' if max(worst.values()) <= GOAL else 'MISSED'}")
+    errors_told = ", ".join(f"{error:.1%} by {instrument}" for instrument, error in worst.items())
+    print(f"\nlargest error of a peak: {errors_told}; goal {GOAL:.0%}: {'met' if max(worst.values()) <= GOAL else 'MISSED'}")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python scripts/bench/tokens.py                           # ours and the plain read
     python scripts/bench/tokens.py --litdata FOLDER          # and litdata, installed into FOLDER (kept) if it is empty
 
-Five stores of generated documents are mixed at the paper's 56/4/10/20/10. Each method reads the same number of sequences
-of `context` tokens in a shuffled order, once into int64 tensors, which costs all of them the same, and once as it hands
-them out, where a view of the file costs nothing but to be found:
+Five stores of generated documents are mixed at the paper's 56/4/10/20/10. Each method reads the same number of
+sequences of `context` tokens in a shuffled order, once into int64 tensors, which costs all of them the same, and once
+as it hands them out, where a view of the file costs nothing but to be found:
 
 - plain: one `np.memmap` of the same tokens in one file, sliced at random blocks; no mix, no documents, no epochs. What
   a hand-written loop does, and what reading costs at least.
@@ -36,6 +36,7 @@ import torch
 from numpy.typing import NDArray
 
 from dsm.config.mix import MixConfig
+from dsm.data.batch import Document
 from dsm.data.mixture import Mixture
 from dsm.data.store.manifest import StoreTokenizer
 from dsm.data.store.writer import StoreWriter
@@ -57,7 +58,7 @@ PEER = (
 )
 GOALS = {"plain": (True, 0.8), "litdata": (False, 5.0)}  # whether converted, and ours over theirs
 
-Row = list[NDArray[np.integer]] | torch.Tensor
+Row = list[Document] | NDArray[np.integer] | torch.Tensor
 Method = Callable[[], Iterator[Row]]
 
 
@@ -97,8 +98,7 @@ def mixture(root: Path, context: int, packing: str, mask_documents: bool) -> Mix
 def ours(mix: Mixture, sequences: int, step: int) -> Iterator[Row]:
     """As a trainer reads: the sequences of a step together."""
     for first in range(0, sequences, step):
-        for row in mix.__getitems__(range(first, min(first + step, sequences))):
-            yield [document.ids for document in row]
+        yield from mix.__getitems__(range(first, min(first + step, sequences)))
 
 
 def plain(file: Path, sequences: int, context: int) -> Iterator[Row]:
@@ -108,14 +108,16 @@ def plain(file: Path, sequences: int, context: int) -> Iterator[Row]:
     order = np.random.default_rng(0).permutation(blocks)
     for number in range(sequences):
         start = int(order[number % blocks]) * context
-        yield [tokens[start : start + context]]
+        yield tokens[start : start + context]
 
 
 def as_int64(row: Row) -> torch.Tensor:
     """Ids as a model takes them, in memory of their own."""
     if isinstance(row, torch.Tensor):
         return row.to(torch.int64)
-    return torch.from_numpy((row[0] if len(row) == 1 else np.concatenate(row)).astype(np.int64))
+    if isinstance(row, list):
+        row = row[0].ids if len(row) == 1 else np.concatenate([document.ids for document in row])
+    return torch.from_numpy(row.astype(np.int64))
 
 
 def install_litdata(folder: Path) -> None:

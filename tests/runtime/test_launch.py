@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -139,21 +140,22 @@ def test_two_commands_at_once(lab: Lab, tmp_path: Path) -> None:
 def test_a_sweep_by_submitit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Jobs of their own, results as if made here; a mistake comes home as one line; a plan needs no jobs."""
+    """Two jobs at once: a result as if it was made here, a mistake that comes home as one line. Plans need no jobs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUBMITIT_PREEMPT_SIGNAL", raising=False)
     Path("a.jsonl").write_text("".join(json.dumps({"text": f"{i} apples + {i} pears"}) + "\n" for i in range(60)))
-    sweep = ["-m", "stage=tokenizer", "data.sources.a.path=a.jsonl", "paths.runs=out", "hydra/launcher=submitit_local"]
-    assert main([*sweep, "tokenizer.vocab_size=280", "mode=plan"]) == 0
+    Path("empty.jsonl").write_text("")
+    settings = ["stage=tokenizer", "tokenizer.vocab_size=280", "paths.runs=out", "hydra/launcher=submitit_local"]
+    sweep = ["-m", *settings, "data.sources.a.path=a.jsonl,empty.jsonl"]
+    assert main([*sweep, "mode=plan"]) == 0
     assert not Path("out").exists()
-    # The check before the jobs passes, and there the file is gone.
-    gone = "data.sources.a.path=b.jsonl"
-    Path("b.jsonl").write_text("")
-    assert main([*(gone if "path=a" in word else word for word in sweep), "tokenizer.vocab_size=280"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("dsm: data.sources")
-    assert main([*sweep, "tokenizer.vocab_size=280"]) == 0
-    assert "out/tokenizer/" in capsys.readouterr().out
-    assert len(list(Path("out/sweeps").glob("*/0.json"))) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert main(sweep) == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].startswith("dsm: data.sources.a")
+    assert "out/tokenizer/" in out.splitlines()[-1]
+    assert [file.name for file in Path("out/sweeps").glob("*/*.json")] == ["0.json"]
 
 
 def test_a_launcher_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 @pytest.fixture(scope="session")
+def store(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The problems as a token store."""
+    folder = tmp_path_factory.mktemp("store")
+    command = ["stage=tokenize", f"tokenizer.path={lab.tokenizer}", "store.workers=1", "store.held_out.fraction=0"]
+    command += [f"data.sources.maths.path={lab.data}", "data.sources.maths.fields=[question,answer]"]
+    assert main([*command, f"paths.runs={folder}"]) == 0
+    (run,) = (folder / "tokenize").iterdir()
+    return run / "export" / "maths"
+
+
+@pytest.fixture(scope="session")
 def undisturbed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of six steps, with dropout, that nothing disturbed."""
     runs = tmp_path_factory.mktemp("undisturbed")

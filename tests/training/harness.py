@@ -224,8 +224,8 @@ def will_die_writing(step: int) -> None:
 
     def half(self: _Writer, *arguments: Any) -> Any:
         future = write_data(self, *arguments)
-        if str(step) in Path(self.path).name:
-            (file,) = Path(self.path).glob("*.distcp")
+        if f"step-{step:08d}" in str(self.path):
+            file = Path(self.path) / f"__{os.environ.get('RANK', 0)}_0.distcp"
             os.truncate(file, file.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         return future

@@ -29,7 +29,7 @@ def run_with_kills(command: list[str], runs: Path, instants: list[float]) -> lis
     for attempt in range(len(instants) + 1):
         output = runs.with_suffix(".log")
         process = start(command, output)
-        process.join(instants[attempt] if attempt < len(instants) else 120.0)
+        process.join(instants[attempt] if attempt < len(instants) else 600.0)
         if process.exitcode is None:
             process.kill()
             process.join()

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import threading
 import zlib
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import pytest
 import torch
 
 from dsm.config.parallel import Layout
-from dsm.errors import UserError
+from dsm.errors import LOST_RANK, UserError
 from dsm.runtime.launch import World
 from dsm.training.checkpoint import writing
 from dsm.training.checkpoint.background import Background, Staging
@@ -30,7 +31,17 @@ from dsm.training.checkpoint.pieces import Piece, in_charge_of
 from dsm.training.checkpoint.state import decode, encode, random_state, restore_random_state, run_pieces
 from dsm.training.checkpoint.writing import write_checkpoint
 from tests.training.checkpoint_lab import Run
-from tests.training.harness import Lab, finish, run_folder, start, start_ranks, will_fail_writing
+from tests.training.harness import (
+    DROPOUT,
+    Lab,
+    finish,
+    newest_state,
+    run_folder,
+    start,
+    start_ranks,
+    will_die_writing,
+    will_fail_writing,
+)
 
 MANIFEST = Manifest(1, {"step": 1}, {}, {}, {})
 
@@ -221,3 +232,15 @@ def test_one_full_disk_of_two_stops_both_ranks(lab: Lab, tmp_path: Path) -> None
     lines = (tmp_path / "output.0").read_text().splitlines()
     assert "step-00000002 could not be written (No space left on device, rank 1)" in lines[-1]
     assert "Traceback" not in "".join(lines) + (tmp_path / "output.1").read_text()
+
+
+def test_a_rank_that_dies_writing_takes_no_checkpoint_with_it(lab: Lab, tmp_path: Path) -> None:
+    """The other one has written its part and trains on; what they leave bears no checkpoint's name."""
+    command = lab.command(tmp_path / "runs", DROPOUT, "trainer.steps=4", "parallel.strategy=fsdp")
+    processes = start_ranks(2, command, tmp_path / "output", {1: partial(will_die_writing, 2)})
+    assert finish(processes) == [LOST_RANK, -signal.SIGKILL]
+    folder = run_folder(tmp_path / "runs") / "checkpoints"
+    assert sorted(os.listdir(folder)) == [".step-00000002.partial", "step-00000001"]
+    assert finish(start_ranks(2, command, tmp_path / "again")) == [0, 0]
+    assert sorted(os.listdir(folder)) == ["step-00000003", "step-00000004"]
+    assert newest_state(folder.parent)["step"] == 4

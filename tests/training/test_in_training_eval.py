@@ -107,15 +107,11 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = tmp_path_factory.mktemp("bench")
-    command = ["stage=tokenize", f"tokenizer.path={lab.tokenizer}", "store.workers=1", "store.held_out.fraction=0"]
-    command += [f"data.sources.maths.path={lab.data}", "data.sources.maths.fields=[question,answer]"]
-    assert main([*command, f"paths.runs={folder}"]) == 0
-    (run,) = (folder / "tokenize").iterdir()
+def bench(lab: Lab, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    sums = tmp_path_factory.mktemp("bench") / "sums.jsonl"
     rows = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(ITEMS + 2)]
-    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Bench(lab, run / "export" / "maths", folder / "sums.jsonl")
+    sums.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Bench(lab, store, sums)
 
 
 def folder_of(runs: Path, stage: str = "pretrain") -> Path:
@@ -327,6 +323,15 @@ def test_when_it_is_due() -> None:
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_benchmark_that_is_not_there_is_told_before_anything_runs(
+    bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["evaluation=small", "benchmark=custom", "benchmarks.custom.data.path=nowhere.jsonl"]
+    assert main(bench.train(tmp_path, *settings)) == 2
+    assert "benchmarks.custom.data.path=nowhere.jsonl: no such file or folder" in capfd.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_measuring_makes_no_other_run(bench: Bench, tmp_path: Path) -> None:

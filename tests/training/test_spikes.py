@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -13,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsm.cli import main
 from dsm.config.compose import compose_config
 from dsm.config.spikes import SpikeConfig
 from dsm.errors import SpikeError, UserError
 from dsm.training.spikes import LOSS_FLOOR, NORM_FLOOR, SpikeGuard, robust_z
+from tests.training.harness import Lab, assert_same_run, curve, finish, start, will_be_signalled
 
 PER_STEP = 10  # sequences
 
@@ -217,3 +221,69 @@ def test_settings_that_cannot_be() -> None:
         guard(min_history=9)
     with pytest.raises(ValueError, match="nothing would be judged"):
         guard(loss_sigmas=None, grad_norm_sigmas=None)
+
+
+# -- in a run ---------------------------------------------------------------------------------------------------------
+
+
+def command(lab: Lab, store: Path, runs: Path, *settings: str) -> list[str]:
+    """Eight small steps, each compared with the three before it so narrowly that every other norm is a spike."""
+    return [
+        "stage=pretrain",
+        "model=tiny",
+        "model.config={hidden_size: 32, intermediate_size: 48, num_hidden_layers: 2}",
+        f"tokenizer.path={lab.tokenizer}",
+        f"mix.sources.maths={{path: '{store}', weight: 1}}",
+        "mix.context=64",
+        "mix.validation.sequences=0",
+        "scheduler.warmup_steps=1",
+        "spikes.window=3",
+        "spikes.min_history=2",
+        "spikes.loss_sigmas=null",
+        "spikes.grad_norm_sigmas=0.01",
+        "parallel.accelerator=cpu",
+        f"trainer.tokens={8 * 3 * 64}",
+        f"trainer.tokens_per_step={3 * 64}",
+        "trainer.log_every=1",
+        "checkpoint.every=1",
+        "callbacks.progress=false",
+        f"paths.runs={runs}",
+        f"paths.cache={lab.folder / 'cache'}",
+        *settings,
+    ]
+
+
+def test_a_run_skips_what_is_a_spike_also_after_a_kill(lab: Lab, store: Path, tmp_path: Path) -> None:
+    straight, killed = (command(lab, store, tmp_path / name, "spikes=skip") for name in ("straight", "killed"))
+    assert main(straight) == 0
+    (reference,) = (tmp_path / "straight" / "pretrain").iterdir()
+    listed = rows(reference / "spikes.jsonl")
+    assert listed
+    curves = {line["step"]: line for line in curve(reference) if "train/loss" in line}
+    for row in listed:
+        assert row["sequences"] == [3 * row["step"] - 3, 3 * row["step"]]
+        assert (row["loss"], row["grad_norm"]) == tuple(
+            curves[row["step"]][f"train/{key}"] for key in ("loss", "grad_norm")
+        )
+    assert curves[8]["train/skipped_steps"] == curves[8]["spike/skipped"] == len(listed) < 8
+
+    kill = partial(will_be_signalled, listed[-1]["step"] - 1, signal.SIGKILL)  # in the step that is to be skipped
+    assert finish([start(killed, tmp_path / "output", kill)], seconds=120) == [-signal.SIGKILL]
+    assert main(killed) == 0
+    (folder,) = (tmp_path / "killed" / "pretrain").iterdir()
+    assert_same_run(folder, reference)
+    assert rows(folder / "spikes.jsonl") == listed
+
+
+def test_a_run_stops_before_the_update_and_can_be_led_past_it(
+    lab: Lab, store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(lab, store, tmp_path, "spikes=stop")) == 2
+    told = capfd.readouterr().err
+    (stopped,) = (tmp_path / "pretrain").iterdir()
+    (row,) = rows(stopped / "spikes.jsonl")
+    assert f"dsm: spikes.policy=stop: step {row['step']} is a spike" in told
+    assert [int(folder.name[-8:]) for folder in (stopped / "checkpoints").glob("step-*")][-1] < row["step"]
+    assert main(command(lab, store, tmp_path, "spikes=skip", f"resume={stopped}")) == 0
+    (past,) = (folder for folder in (tmp_path / "pretrain").iterdir() if folder != stopped)
+    assert rows(past / "spikes.jsonl")[0] == row | {"action": "skip"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -140,7 +139,7 @@ def test_every_split_gives_the_gradient_of_one_example_at_a_time(loss: str) -> N
 
 
 def test_losses_and_tokens_are_told_for_each_source() -> None:
-    rows = [[replace(document, source=number % 2) for document in row] for number, row in enumerate(ROWS)]
+    rows = [[document._replace(source=number % 2) for document in row] for number, row in enumerate(ROWS)]
     model, positions = network(), [0, 0]
     answers: list[list[Tensor]] = [[], []]
     for document in (document for row in rows for document in row):

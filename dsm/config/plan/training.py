@@ -155,7 +155,7 @@ def rhythm_rows(config: TrainingConfig, budget: Budget, seconds: float | None) -
 
 
 def cost_rows(config: TrainingConfig, shape: ModelShape, budget: Budget, layout: Layout) -> tuple[Rows, float | None]:
-    """Operations and time; also the seconds on the planned GPUs, None where the number of steps is not known."""
+    """Operations and time; also the seconds, None where steps or kind of device are not known."""
     flops, machine = shape.flops_per_token((budget.context + 1) / 2), config.plan
     shortest = f"{si(shape.flops_per_token(1))}FLOP for the shortest documents"
     rows: Rows = [
@@ -164,7 +164,7 @@ def cost_rows(config: TrainingConfig, shape: ModelShape, budget: Budget, layout:
     if budget.tokens is None:
         return rows, None
     total = flops * budget.tokens
-    seconds = total / machine.rate / layout.size
+    seconds, slow = total / machine.rate / layout.size, total / CPU_RATE / layout.size
     kinds, times = kinds_of(config, shape), []
     if "cuda" in kinds:
         rate = f"{machine.mfu:.0%} of {machine.tflops:g} TFLOP/s"
@@ -174,10 +174,10 @@ def cost_rows(config: TrainingConfig, shape: ModelShape, budget: Budget, layout:
         times.append(text)
     if "cpu" in kinds:
         ranks = " a rank" if layout.size > 1 else ""
-        times.append(f"{duration(total / CPU_RATE / layout.size)} at 0.1 TFLOP/s, two CPU cores{ranks}")
+        times.append(f"{duration(slow)} at 0.1 TFLOP/s, two CPU cores{ranks}")
     rows.append(("", f"{si(total)}FLOP in all, at most"))
     rows.append(("time, at most", "; ".join(times)))
-    return rows, seconds
+    return rows, seconds if kinds == ["cuda"] else slow if kinds == ["cpu"] else None
 
 
 def work_of(config: TrainingConfig, shape: ModelShape, budget: Budget, layout: Layout, kind: str) -> Work:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, starmap
 from pathlib import Path
 
 import numpy as np
@@ -171,27 +171,36 @@ class Mixture:
 
     def _documents(self, store: TokenStore, pieces: Pieces, source: int) -> list[list[Document]]:
         """Pieces as documents; as one document a row where documents are not masked."""
-        starts, stops, goes_on = pieces.starts.tolist(), pieces.stops.tolist(), pieces.goes_on.tolist()
-        each, read, trained = zip(starts, stops, goes_on, strict=True), store.read, self._trained
+        bounds, read, trained = pieces.rows.tolist(), store.read, self._trained
+        each = zip(pieces.starts.tolist(), pieces.stops.tolist(), pieces.goes_on.tolist(), strict=True)
+
+        def document(start: int, stop: int, more: bool) -> Document:
+            tokens, length = read(start, stop + more), stop - start
+            return Document(tokens[:length], trained[:length], source, int(tokens[length]) if more else None)
+
+        if len(pieces.starts) == len(bounds) - 1:  # a piece a row
+            return [[document] for document in starmap(document, each)]
+        if not pieces.contiguous:
+            rows = [list(starmap(document, islice(each, last - first))) for first, last in pairwise(bounds)]
+            return rows if self._config.mask_documents else [[self._joined(row)] for row in rows]
         rows = []
-        for first, last in pairwise(pieces.rows.tolist()):
-            if pieces.contiguous:
-                base = starts[first]
-                tokens = read(base, stops[last - 1] + goes_on[last - 1])
-            row = []
-            for start, stop, more in islice(each, last - first):
-                if start == stop:
-                    continue
-                if not pieces.contiguous:
-                    base = start
-                    tokens = read(base, stop + more)
-                following = int(tokens[stop - base]) if more else None
-                row.append(Document(tokens[start - base : stop - base], trained[: stop - start], source, following))
-            if len(row) > 1 and not self._config.mask_documents:
-                ids = np.concatenate([document.ids for document in row])
-                row = [Document(ids, trained[: len(ids)], source, row[-1].following)]
-            rows.append(row)
+        for first, last in pairwise(bounds):
+            row = list(islice(each, last - first))
+            base, (_, end, more) = row[0][0], row[-1]
+            tokens = read(base, end + more)  # only the last of contiguous pieces can go on
+            documents = []
+            for start, stop, more in row:
+                if stop > start:
+                    following = int(tokens[stop - base]) if more else None
+                    ids = tokens[start - base : stop - base]
+                    documents.append(Document(ids, trained[: stop - start], source, following))
+            rows.append(documents)
         return rows
+
+    def _joined(self, row: list[Document]) -> Document:
+        """The documents of a row as one."""
+        ids = np.concatenate([document.ids for document in row])
+        return Document(ids, self._trained[: len(ids)], row[0].source, row[-1].following)
 
     def _shares(self, segment: Segment) -> str:
         """As a person says it: 'from sequence 0: math 7, code 3 of 10'."""
