@@ -61,7 +61,8 @@ def fine_tune(config: SFTConfig) -> dict[str, Any]:
             return here.run.finished
         log.info("run folder: %s", here.run.path)
         tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
-        transformers_config(config.model, len(tokenizer), tensor=config.parallel.tensor)  # refused before the data is read
+        # A model that cannot be is refused before the data is read.
+        transformers_config(config.model, len(tokenizer), tensor=config.parallel.tensor)
         material = instruction_material(config, tokenizer, here)
         return fit(config, _module(config, material, tokenizer, here), material, tokenizer, here)
 

@@ -81,6 +81,26 @@ def test_activations_are_what_autograd_keeps(way: str) -> None:
     assert activations(work).layer == pytest.approx((kept[2] - kept[1] - copies) / tokens, rel=0.02)
 
 
+@pytest.mark.parametrize("checkpointing", CHECKPOINTINGS)
+def test_checkpointing_keeps_what_the_plan_says(checkpointing: Any) -> None:
+    """Per layer and token, by the allocations that a layer more leaves behind after forward."""
+    tokens, left = 512, {}
+    varlen, ids = Varlen.from_lengths([tokens]), torch.arange(tokens) % 64
+    for layers in (1, 2):
+        config = NARROW | {"num_hidden_layers": layers}
+        asked = ModelConfig(architecture="llama", config=config, vocab_size=64, activation_checkpointing=checkpointing)
+        model = build_model(asked, 64, seed=0)
+        model(ids, varlen)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            hidden = model(ids, varlen)
+        events = profiler.profiler.kineto_results.events()
+        left[layers] = sum(event.nbytes() for event in events if event.name() == "[memory]")
+        del hidden
+    work = Work(shape_of(config, 64), "cpu", "fp32", tokens, 1, 1, checkpointing=checkpointing)
+    states = 3 * 5056 / tokens  # of the random generator, one a checkpoint
+    assert activations(work).kept == pytest.approx((left[2] - left[1]) / tokens, rel=0.02, abs=states)
+
+
 @pytest.mark.parametrize(
     ("precision", "checkpointing", "microbatches"),
     [("fp32", "none", 1), ("bf16", "none", 1), *product(["fp32", "bf16"], CHECKPOINTINGS, [2])],

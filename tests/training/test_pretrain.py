@@ -177,6 +177,7 @@ def test_what_cannot_be_is_said_at_once(
 ) -> None:
     extra = ["trainer.tokens=10_000_000", "trainer.tokens_per_step=1_000_000"] if "context" in setting else []
     assert main(corpus.command(tmp_path, *extra, setting)) == 2
-    error = capsys.readouterr().err
+    *before, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("dsm: ")
     assert named in error
-    assert len(error.splitlines()) == 1
+    assert all(line.startswith("run folder: ") for line in before)

@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dsm.cli import main
 from dsm.training import fit, stages
 from dsm.training.checkpoint import ExactCheckpoint
+from dsm.training.checkpoint.writing import _Writer
 from dsm.training.step import UpdateModule
 from tests.training.harness import (
     DROPOUT,
@@ -39,6 +40,7 @@ from tests.training.harness import (
 from tests.training.kill import run_with_kills
 
 Errors = Callable[[], str]
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 @pytest.fixture
@@ -74,12 +76,12 @@ def test_killed_again_and_again(lab: Lab, undisturbed: Path, tmp_path: Path) -> 
     assert checkpoints(run_folder(runs)) == checkpoints(undisturbed) == ["step-00000005", "step-00000006"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_told_to_stop(number: signal.Signals, lab: Lab, undisturbed: Path, tmp_path: Path, errors: Errors) -> None:
-    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(each) for each in STOPS]
     # Twice at once, as torchrun passes on what the terminal has sent already.
     assert stop_at(2, lab.command(tmp_path, DROPOUT, "checkpoint.every=100"), number, number) == 128 + number
-    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [signal.getsignal(each) for each in STOPS] == handlers
     said = errors()
     assert f"{number.name}: this step ends" in said
     assert said.splitlines()[-1] == (
@@ -90,20 +92,31 @@ def test_told_to_stop(number: signal.Signals, lab: Lab, undisturbed: Path, tmp_p
     assert_same_run(run_folder(tmp_path), undisturbed)
 
 
+@pytest.mark.parametrize("when", ["in a step", "while writing"])
 def test_a_second_ctrl_c_stops_at_once(
-    lab: Lab, undisturbed: Path, tmp_path: Path, errors: Errors, monkeypatch: pytest.MonkeyPatch
+    when: str, lab: Lab, undisturbed: Path, tmp_path: Path, errors: Errors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def again() -> None:
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
     def impatient(self: UpdateModule, batch: Any, batch_idx: int) -> None:
         signal_at(2, signal.SIGINT)(self, batch, batch_idx)
-        if self.progress.step == 3:
-            time.sleep(1.1)
-            os.kill(os.getpid(), signal.SIGINT)
+        if when == "in a step" and self.progress.step == 3:
+            again()
 
+    def slow(self: _Writer, *args: Any) -> Any:
+        if when == "while writing" and "step-00000003" in str(self.path):
+            again()
+        return write_data(self, *args)
+
+    write_data = _Writer.write_data
     with monkeypatch.context() as patch:
         patch.setattr(UpdateModule, "training_step", impatient)
+        patch.setattr(_Writer, "write_data", slow)
         assert main(lab.command(tmp_path, DROPOUT)) == 130
     assert "stopped at once" in errors().splitlines()[-1]
-    assert checkpoints(run_folder(tmp_path)) == ["step-00000001", "step-00000002"]
+    assert [name for name in checkpoints(run_folder(tmp_path)) if name[0] != "."] == ["step-00000001", "step-00000002"]
     assert main(lab.command(tmp_path, DROPOUT)) == 0
     assert_same_run(run_folder(tmp_path), undisturbed)
 
@@ -115,8 +128,8 @@ def test_ended_in_the_export(lab: Lab, undisturbed: Path, tmp_path: Path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(fit, "export_model", power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
-            main(lab.command(tmp_path, DROPOUT))
-    assert main(lab.command(tmp_path, DROPOUT)) == 0
+            main(lab.command(tmp_path, DROPOUT, "checkpoint.asynchronous=false"))
+    assert main(lab.command(tmp_path, DROPOUT, "checkpoint.asynchronous=false")) == 0
     assert_same_run(run_folder(tmp_path), undisturbed)
 
 

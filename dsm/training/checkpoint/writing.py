@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from dsm.config.runs import checkpoints_in
-from dsm.errors import UserError
+from dsm.errors import StoppedError, UserError
 from dsm.files import flush
 from dsm.training.checkpoint.folder import Manifest
 from dsm.training.checkpoint.pieces import Piece, PieceSaver
@@ -48,6 +48,7 @@ def write_checkpoint(
 
     Raises:
         UserError: a process could not write its file.
+        StoppedError: a process was told to stop at once.
     """
     target = folder / f"step-{manifest.step:08d}"
     aside = folder / f".{target.name}.partial"
@@ -70,7 +71,7 @@ def write_checkpoint(
 def _explained(error: CheckpointException, target: Path) -> Exception:
     """What went wrong on the first process where something did."""
     rank, (cause, _) = min(error.failures.items(), key=lambda failure: failure[0])
-    if isinstance(cause, UserError):
+    if isinstance(cause, UserError | StoppedError):
         return cause
     if isinstance(cause, OSError):
         return UserError(
