@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     # what is wrong: the command line, and what its one line must hold
     "no stage": (["optim.lr=1"], ["stage: must be given", "sft", "tokenizer"]),
     "null experiment": (["experiment=null"], ["stage: must be given"]),
-    "unknown stage": (["stage=stf"], ["stage=stf", "sft, tokenizer", "did you mean sft?"]),
+    "unknown stage": (["stage=stf"], ["stage=stf", "pretrain, report, sft, tokenize, tokenizer", "did you mean sft?"]),
     "stage a group": (["stage.foo=3", "experiment=gsm8k_mini"], ["stage={foo:3}", "sft"]),
     "bare word": (["sft"], ["sft: cannot be read", "did you mean stage=sft?"]),
     "unknown experiment": (["experiment=gsm8k_min"], ["experiment=gsm8k_min", "did you mean gsm8k_mini?"]),
@@ -117,7 +117,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "folder without model": ([*SFT, "model=pretrained", "model.path=empty"], ["model.path=empty: no config.json"]),
     "no repository": ([*SFT, "model=pretrained", "model.path=hub:"], ["model.path=hub:", "hub:org/name"]),
     "resume from nowhere": ([*SFT, "resume=always"], ["resume=always: no such", "auto, never"]),
-    "resume from no checkpoint": ([*SFT, "resume=a.jsonl"], ["resume=a.jsonl: not a checkpoint"]),
+    "resume from no checkpoint": ([*SFT, "resume=a.jsonl"], ["resume=a.jsonl: no checkpoint there"]),
     "resume from an empty folder": ([*SFT, "resume=empty"], ["resume=empty: no checkpoint there"]),
     "several values": ([*SFT, "optim.lr=1e-4,3e-4"], ["optim.lr=1e-4,3e-4", "needs -m"]),
     "an interval": ([*SFT, "optim.lr=interval(1,2)"], ["optim.lr=interval(1,2)", "needs -m"]),

@@ -192,7 +192,6 @@ def moments(work: Work) -> dict[str, dict[str, int]]:
     if work.sharded:
         label, block = "gathered weights", work.operand * work.block
         copies = work.operand * work.root + (0 if work.reshard_after_forward else shape.layers * block)
-        copies += block if work.device == "cpu" else 0  # gloo's threads hold on to what they sent last, one or two
         forward_only = block  # the last gathered
         recomputing = 2 * block if work.reshard_after_forward else 0  # the one in use, the one fetched ahead
         sums = 4 * work.block + 4 * work.block // layout.shard

@@ -76,13 +76,13 @@ def _cut(linear: nn.Module, dim: int, mesh: DeviceMesh) -> None:
         linear.tensor_group = mesh.get_group()  # type: ignore[assignment]
 
 
-def _part(weight: Tensor | None) -> Tensor | None:
+def _part(weight: Any) -> Any:
     return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 def _linear(linear: nn.Linear, x: Tensor) -> Tensor:
     """This process's features."""
-    return F.linear(x, _part(linear.weight), _part(linear.bias))  # type: ignore[arg-type]
+    return F.linear(x, _part(linear.weight), _part(linear.bias))
 
 
 def _summed_linear(linear: Any, x: Tensor) -> Tensor:

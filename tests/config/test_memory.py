@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
@@ -91,6 +92,7 @@ def test_checkpointing_keeps_what_the_plan_says(checkpointing: Any) -> None:
         asked = ModelConfig(architecture="llama", config=config, vocab_size=64, activation_checkpointing=checkpointing)
         model = build_model(asked, 64, seed=0)
         model(ids, varlen)
+        gc.collect()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             hidden = model(ids, varlen)
         events = profiler.profiler.kineto_results.events()
@@ -121,6 +123,7 @@ def test_a_steps_allocations_peak_where_the_plan_says(precision: str, checkpoint
 def _measured_peak(config: ModelConfig, precision: str, batch: MicroBatch, microbatches: int) -> int:
     """The most bytes alive during the second of two steps, by the allocator's own record."""
     optim = OptimConfig(lr=1e-3, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.1, clip_norm=1.0)
+    gc.collect()  # what an earlier test leaves must not be freed under the eyes of the profiler
     settings = StepSettings(optim, None, LossConfig(normalisation="token"), 2, precision, 1)  # type: ignore[arg-type]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         module = LikelihoodModule(build_model(config, 2048, seed=0), settings)

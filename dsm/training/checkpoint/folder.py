@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -173,7 +174,8 @@ def read_pieces(folder: Path, metadata: Metadata, pieces: Mapping[str, Piece]) -
     Raises:
         UserError: a file is damaged.
     """
-    with _readable(folder):
+    with _readable(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch tells of a single process, which here is meant
         dcp.load({}, storage_reader=_Reader(folder, metadata), planner=PieceLoader(pieces), no_dist=True)
 
 
