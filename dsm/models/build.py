@@ -131,9 +131,9 @@ def _config(cfg: ModelConfig, vocab_size: int) -> PreTrainedConfig:
         raise UserError(f"model.config={cfg.config}: {_one_line(error)}") from error
 
 
-def embedding_rows(cfg: ModelConfig, vocab_size: int) -> int:
+def embedding_rows(cfg: ModelConfig, vocab_size: int, *, tensor: int = 1) -> int:
     """Rows that the model's embedding will have; raises `UserError` where no such model can be."""
-    rows = transformers_config(cfg, vocab_size).vocab_size
+    rows = transformers_config(cfg, vocab_size, tensor=tensor).vocab_size
     return max(rows, _rows(cfg, vocab_size)) if cfg.resize_embeddings else rows
 
 

@@ -9,6 +9,11 @@ matrix product (four for three). In fp32 on a CPU the memory traffic saved pays 
 Tiles of the vocabulary, not chunks of tokens, because each row of the weight's gradient then belongs to one tile: it is
 summed over all tokens inside one product and written once, so a bf16 weight needs neither an fp32 accumulator of its
 size nor a cast copy, and a tile small enough for the processor's cache still makes large products.
+
+Where the coefficient of each log-probability is known beforehand, as in all maximum-likelihood training, nothing has to
+be computed twice: `weighted_logprobs` walks chunks of tokens over the whole vocabulary and makes the gradients along
+with the logits, three products for three. Forward and backward take 0.63 to 0.67 of the time of `linear_logprobs` (fp32
+on a CPU, 4,096 words, 128 and 256 features).
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ TILE_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
 measured): large enough to fill the device, so that launches cost little."""
 MIN_TILE = 1024
 """Columns below which products lose speed; with very many tokens a tile outgrows TILE_BYTES instead."""
+MIN_CHUNK = 512
+"""Tokens below which `weighted_logprobs` reads and writes the weight's gradient too often for what it computes."""
 
 
 def linear_logprobs(
@@ -43,18 +50,9 @@ def linear_logprobs(
     Returns logprobs (T,) and entropy (T,), fp32, part of the graph even if every target is ignored; gradients flow from
     both to hidden and weight, once. Raises ValueError for shapes that do not fit and for targets out of range.
     """
-    tokens, vocab = len(hidden), len(weight)
-    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1] or targets.shape != (tokens,):
-        shapes = f"{tuple(hidden.shape)}, {tuple(weight.shape)}, {tuple(targets.shape)}"
-        raise ValueError(f"hidden, weight, targets must be (T, H), (V, H), (T,); got {shapes}")
-    if not (temperature.shape == (tokens,) if isinstance(temperature, Tensor) else temperature > 0):
-        raise ValueError(f"temperature must be one positive number or ({tokens},) of them, got {temperature}")
-    kept = targets != IGNORE
-    if bool((kept & ((targets < 0) | (targets >= vocab))).any()):
-        raise ValueError(f"targets must lie in [0, {vocab}) or be {IGNORE}; got {targets.min()} to {targets.max()}")
-
-    # Ignored rows leave before the projection: in fine-tuning they are often half of all tokens.
-    rows = kept.nonzero().squeeze(1)
+    if not (temperature.shape == targets.shape if isinstance(temperature, Tensor) else temperature > 0):
+        raise ValueError(f"temperature must be one positive number or ({len(targets)},) of them, got {temperature}")
+    tokens, rows = len(targets), _rows(hidden, weight, targets)
     partial = len(rows) < tokens
     if partial:
         hidden, targets = hidden.index_select(0, rows), targets.index_select(0, rows)
@@ -69,6 +67,50 @@ def linear_logprobs(
     if partial:
         logprobs, entropy = (x.new_zeros(tokens).index_copy(0, rows, x) for x in (logprobs, entropy))
     return logprobs, entropy
+
+
+def weighted_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, *, chunk: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum over tokens of weights * log p(target), the same as through `linear_logprobs` but cheaper.
+
+    hidden (T, H), weight (V, H) and targets (T,) as there; weights (T,): fp32, without gradient. chunk: tokens whose
+    logits are alive at a time (default: what TILE_BYTES allows, twice, and MIN_CHUNK at least).
+
+    Returns the sum, a number in the graph whose gradient may be taken once; and to look at, outside the graph, logprobs
+    (T,) and entropy (T,), fp32, zeros at ignored positions. The entropy comes from the gradient, see below: its error
+    is that of a logit, so that a certain token may have 1e-6 where 0 is right.
+    """
+    if weights.shape != targets.shape or weights.requires_grad:
+        raise ValueError(f"weights must be ({len(targets)},) without gradient, got {tuple(weights.shape)}")
+    if not torch.is_grad_enabled() or not (hidden.requires_grad or weight.requires_grad):
+        logprobs, entropy = linear_logprobs(hidden, weight, targets)
+        return (weights * logprobs).sum(), logprobs, entropy
+    tokens, rows = len(targets), _rows(hidden, weight, targets)
+    partial = len(rows) < tokens
+    if partial:
+        hidden, targets, weights = (x.index_select(0, rows) for x in (hidden, targets, weights))
+    if chunk is None:
+        chunk = max(MIN_CHUNK, TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"]) // (4 * len(weight)))
+    total, logprobs, entropy = _WeightedLogprobs.apply(hidden, weight, targets, weights, chunk)
+    if partial:
+        logprobs, entropy = (x.new_zeros(tokens).index_copy(0, rows, x) for x in (logprobs, entropy))
+    return total, logprobs, entropy
+
+
+def _rows(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The positions that have a target, after a look at the shapes.
+
+    Ignored ones leave before the projection: in fine-tuning they are often half of all tokens.
+    """
+    vocab = len(weight)
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1] or targets.shape != (len(hidden),):
+        shapes = f"{tuple(hidden.shape)}, {tuple(weight.shape)}, {tuple(targets.shape)}"
+        raise ValueError(f"hidden, weight, targets must be (T, H), (V, H), (T,); got {shapes}")
+    kept = targets != IGNORE
+    if bool((kept & ((targets < 0) | (targets >= vocab))).any()):
+        raise ValueError(f"targets must lie in [0, {vocab}) or be {IGNORE}; got {targets.min()} to {targets.max()}")
+    return kept.nonzero().squeeze(1)
 
 
 class _LinearLogprobs(torch.autograd.Function):
@@ -124,6 +166,55 @@ class _LinearLogprobs(torch.autograd.Function):
                 if grad_weight is not None:
                     _product(grad.t(), x, grad_weight[first : first + len(w)])
         return None if grad_hidden is None else grad_hidden.to(hidden.dtype), grad_weight, None, None, None
+
+
+class _WeightedLogprobs(torch.autograd.Function):
+    """weighted_logprobs over rows that all have a target; weights are the coefficients of the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, chunk: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """With d = p - onehot, a row's gradient is -coefficient * d @ weight.
+
+        The same product has the entropy in it: h . (d @ weight) = sum p z - z_target, so that
+        H = log sum exp z - sum p z = -log p_target - h . (d @ weight).
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            x, w = hidden.to(_operand(hidden)), weight.to(hidden.dtype).to(_operand(hidden))
+            coefficient = weights.to(_accumulator(hidden)).unsqueeze(1)
+            grad_hidden = torch.empty_like(x, dtype=coefficient.dtype)
+            grad_weight = torch.zeros_like(weight, dtype=coefficient.dtype)
+            logprobs, entropy = coefficient.new_empty(2, len(x)).unbind()
+            logits = x.new_empty(min(chunk, len(x)), len(w), dtype=coefficient.dtype)
+            buffer = torch.empty_like(logits)
+            minus_one = coefficient.new_full((1, 1), -1.0)
+            for first in range(0, len(x), chunk):
+                here = slice(first, min(first + chunk, len(x)))
+                rows, target, z, d = x[here], targets[here, None], *(t[: here.stop - first] for t in (logits, buffer))
+                _product(rows, w.t(), z)
+                torch.log_softmax(z, 1, out=d)
+                logprobs[here] = d.gather(1, target).squeeze(1)
+                d.exp_().scatter_add_(1, target, minus_one.expand(len(rows), 1))  # before rounding: see backward above
+                operand = d.to(x.dtype)
+                _product(operand, w, grad_hidden[here])
+                entropy[here] = -logprobs[here] - (grad_hidden[here] * rows).sum(1)
+                scaled = rows * -coefficient[here]
+                _product(operand.t(), scaled.to(x.dtype), grad_weight, add=True)
+            grad_hidden *= -coefficient
+        ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype))
+        ctx.mark_non_differentiable(logprobs, entropy)
+        ctx.set_materialize_grads(False)
+        return (weights * logprobs).sum(), logprobs, entropy.clamp_min_(0.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        """What forward has made, times the gradient of the sum; in place, for they are large."""
+        if grad is None:
+            return None, None, None, None, None
+        grad_hidden, grad_weight = (made.mul_(grad) for made in ctx.saved_tensors)
+        return grad_hidden, grad_weight, None, None, None
 
 
 def _tiles(hidden: Tensor, weight: Tensor, inverse: Tensor | None, tile: int) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -37,7 +37,8 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             return here.run.finished
         log.info("run folder: %s", here.run.path)
         tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
-        material = mixture_material(config, tokenizer, embedding_rows(config.model, len(tokenizer)), here)
+        rows = embedding_rows(config.model, len(tokenizer), tensor=config.parallel.tensor)
+        material = mixture_material(config, tokenizer, rows, here)
         stream = material.stream
         benchmarks = in_training_evaluation(
             config, tokenizer, here, lambda step: stream.first_sequence(step) * config.context

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dsm.ops.logprobs import IGNORE, linear_logprobs
+from dsm.ops.logprobs import IGNORE, linear_logprobs, weighted_logprobs
 
 TOKENS, FEATURES, VOCAB = 13, 6, 37
 Results = tuple[Tensor, Tensor]
@@ -229,3 +229,72 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         linear_logprobs(hidden, weight, targets, torch.ones(TOKENS, 1))
     with pytest.raises(ValueError, match="temperature"):
         linear_logprobs(hidden, weight, targets, 0.0)
+
+
+WEIGHTS = torch.linspace(-0.5, 2.0, TOKENS)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, TOKENS, 1000, None])
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1.0), (torch.bfloat16, 6.0)], ids=["fp32", "bf16"])
+def test_weighted_sum_equals_full_logits(chunk: int | None, dtype: torch.dtype, scale: float) -> None:
+    hidden, weight, targets = make_inputs(dtype, scale)
+    targets[::4] = IGNORE
+    total, logprobs, entropy = weighted_logprobs(hidden, weight, targets, WEIGHTS, chunk=chunk)
+    h, w = (x.detach().double().requires_grad_() for x in (hidden, weight))
+    exact = full_logits(h, w, targets)
+    expected = (WEIGHTS * exact[0]).sum()
+    assert [r.dtype for r in (total, logprobs, entropy)] == [torch.float32] * 3
+    assert not logprobs.requires_grad
+    assert not entropy.requires_grad
+    assert not torch.cat([logprobs[::4], entropy[::4]]).any()
+    compare((total, logprobs, entropy), (expected, *exact), 2e-5)
+    results = torch.autograd.grad(-0.3 * total, (hidden, weight))
+    assert [g.dtype for g in results] == [dtype] * 2
+    compare(results, torch.autograd.grad(-0.3 * expected, (h, w)), 1e-5 if dtype == torch.float32 else 2**-6)
+
+
+def test_weighted_sum_of_a_tied_weight_under_autocast() -> None:
+    """The embedding's gradient and the head's meet in one fp32 parameter, as with `linear_logprobs`."""
+    _, weight, targets = make_inputs()
+    ids = targets.roll(1)
+
+    def gradient(weighted: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = torch.tanh(weight[ids]).cumsum(0).bfloat16()
+            if weighted:
+                total = weighted_logprobs(hidden, weight, targets, WEIGHTS)[0]
+            else:
+                total = (linear_logprobs(hidden, weight, targets)[0] * WEIGHTS).sum()
+        (found,) = torch.autograd.grad(total, weight)
+        return found
+
+    compare((gradient(True),), (gradient(False),), 1e-5)
+
+
+def test_weighted_sum_without_gradient_and_of_nothing() -> None:
+    hidden, weight, targets = make_inputs()
+    with torch.no_grad():
+        plain = weighted_logprobs(hidden, weight, targets, WEIGHTS)
+    compare(plain, weighted_logprobs(hidden, weight, targets, WEIGHTS), 1e-5)
+    total, *_ = weighted_logprobs(hidden, weight, torch.full_like(targets, IGNORE), WEIGHTS)
+    assert total == 0.0
+    assert not any(gradient.any() for gradient in torch.autograd.grad(total, (hidden, weight)))
+
+
+def test_weighted_sum_has_three_products_and_one_chunk_of_logits() -> None:
+    hidden, weight, targets = torch.randn(128, 4), torch.randn(1024, 4), torch.randint(1024, (128,))
+    with Recorder() as recorder:
+        weighted_logprobs(hidden.requires_grad_(), weight.requires_grad_(), targets, torch.ones(128), chunk=16)[
+            0
+        ].backward()
+    assert recorder.largest == 16 * 1024
+    assert recorder.products == (128 // 16) * 3
+
+
+def test_weighted_sum_with_extreme_logits() -> None:
+    hidden, weight, targets = make_inputs(scale=1e3)
+    total, logprobs, entropy = weighted_logprobs(hidden, weight, targets, WEIGHTS)
+    exact = full_logits(hidden, weight, targets)
+    compare((logprobs,), exact[:1], 1e-3)
+    assert (entropy >= 0).all()
+    assert all(g.isfinite().all() for g in torch.autograd.grad(total, (hidden, weight)))

@@ -30,6 +30,7 @@ from dsm.files import flush
 from dsm.training.checkpoint.folder import Manifest
 from dsm.training.checkpoint.pieces import Piece, PieceSaver
 
+_BLOCK = 4 * 2**20
 _PATIENCE_S = 60.0  # for a file that another machine wrote to show itself on this one
 
 
@@ -161,6 +162,7 @@ class _ChecksummedFiles(FileSystem):
         with super().create_stream(path, mode) as stream:
             counted = _Counted(stream)
             yield counted
+            counted.close()
         self.checks[Path(path).name] = counted.size, counted.crc32
 
     def rename(self, path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
@@ -170,19 +172,49 @@ class _ChecksummedFiles(FileSystem):
 
 
 class _Counted:
-    """A file that is written from its beginning to its end."""
+    """A file that is written from its beginning to its end.
+
+    Torch writes 64 KB at a time, and whoever writes or sums lets go of the interpreter; done in larger blocks, the
+    thread that trains is held up less.
+    """
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.size = self.crc32 = 0
+        self._pending = bytearray()
 
     def write(self, data: Any) -> int:
         """Append."""
-        view = memoryview(data).cast("B")
-        self.crc32 = zlib.crc32(view, self.crc32)
-        self.size += len(view)
-        self.stream.write(view)
-        return len(view)
+        before = len(self._pending)
+        self._pending += data
+        written = len(self._pending) - before
+        self.size += written
+        if len(self._pending) >= _BLOCK:
+            self._pass_on()
+        return written
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
+    def _pass_on(self) -> None:
+        self.crc32 = zlib.crc32(self._pending, self.crc32)
+        self.stream.write(self._pending)
+        self._pending = bytearray()
+
+    def tell(self) -> int:
+        """Bytes so far."""
+        return self.size
+
+    def flush(self) -> None:
+        """Leave nothing to this process."""
+        self._pass_on()
+        self.stream.flush()
+
+    def fileno(self) -> int:
+        """For the kernel to flush to the disk."""
+        self.flush()
+        number: int = self.stream.fileno()
+        return number
+
+    def close(self) -> None:
+        """Write the rest."""
+        if not self.stream.closed:
+            self.flush()
+            self.stream.close()
