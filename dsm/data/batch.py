@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,17 +25,23 @@ class MicroBatch:
         targets: (T,) int64; the token that follows in the same document, `IGNORE` where it is not trained on.
         varlen: the documents' borders.
         sources: (D,) int64; the data source of each document.
+        streams: (T,) fp32 each; what a method knows of each target, as its advantage, by name.
     """
 
     input_ids: Tensor
     targets: Tensor
     varlen: Varlen
     sources: Tensor
+    streams: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> MicroBatch:
         """The same on another device."""
         return MicroBatch(
-            self.input_ids.to(device), self.targets.to(device), self.varlen.to(device), self.sources.to(device)
+            self.input_ids.to(device),
+            self.targets.to(device),
+            self.varlen.to(device),
+            self.sources.to(device),
+            {name: stream.to(device) for name, stream in self.streams.items()},
         )
 
 
@@ -67,12 +74,14 @@ class Document(NamedTuple):
         trained: (L,) bool, the tokens that the loss is taken on.
         source: number of the data source.
         following: the token after the last one, where a longer document was cut there; it is trained on.
+        streams: (L,) fp32 each; what a method knows of each token, by name.
     """
 
     ids: NDArray[np.integer]
     trained: NDArray[np.bool_]
     source: int = 0
     following: int | None = None
+    streams: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
 
     @property
     def trained_tokens(self) -> int:
@@ -85,7 +94,10 @@ NOTHING = Document(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
 
 
 def collate(documents: Sequence[Document]) -> MicroBatch:
-    """Documents into one micro-batch; targets are the ids moved one to the left inside each document."""
+    """Documents into one micro-batch; targets and streams are moved one to the left inside each document.
+
+    A document without a stream that others have is zero there.
+    """
     ids = np.concatenate([document.ids for document in documents]).astype(np.int64)
     trained = np.concatenate([document.trained for document in documents])
     lengths = [len(document.ids) for document in documents]
@@ -94,11 +106,19 @@ def collate(documents: Sequence[Document]) -> MicroBatch:
     last = np.cumsum(lengths) - 1
     following[last] = [0 if document.following is None else document.following for document in documents]
     wanted[last] = [document.following is not None for document in documents]
+    streams = {}
+    for name in dict.fromkeys(name for document in documents for name in document.streams):
+        stream = np.zeros(len(ids), dtype=np.float32)
+        for end, document in zip(last, documents, strict=True):
+            if name in document.streams:
+                stream[end + 1 - len(document.ids) : end] = document.streams[name][1:]
+        streams[name] = torch.from_numpy(stream)
     return MicroBatch(
         input_ids=torch.from_numpy(ids),
         targets=torch.from_numpy(np.where(wanted, following, IGNORE)),
         varlen=Varlen.from_lengths(lengths),
         sources=torch.tensor([document.source for document in documents], dtype=torch.int64),
+        streams=streams,
     )
 
 

@@ -59,6 +59,8 @@ class StepSettings:
     precision: str
     max_skipped_steps: int
     source_names: Sequence[str] = ()
+    temperature: float = 1.0
+    """Of the distribution that is trained: the one that samples were drawn from."""
 
 
 @dataclass
@@ -111,6 +113,20 @@ class UpdateModule(pl.LightningModule):
         """
         raise NotImplementedError
 
+    def observe(self, logprobs: Tensor, entropy: Tensor, weights: Tensor, batch: MicroBatch) -> dict[str, Tensor]:
+        """What a method wants to know of a step: numbers that are summed over its micro-batches and ranks.
+
+        Args:
+            logprobs, entropy: as for `objective`, detached.
+            weights: (T,) the tokens' weights under the run's normalisation.
+            batch: the micro-batch; one of nothing too, on a rank without work, must give the same names in order.
+        """
+        return {}
+
+    def tell(self, sums: dict[str, float], report: StepReport) -> dict[str, float]:
+        """Metrics by name from the sums of `observe`; by default means over the trained tokens."""
+        return {f"train/{name}": value / max(report.tokens, 1) for name, value in sums.items()}
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the learning rate is set by the step itself."""
         return build_adamw(self.model, self.settings.optim)
@@ -121,21 +137,24 @@ class UpdateModule(pl.LightningModule):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def forward_microbatch(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """The weighted objective, summed over tokens, and what is told of the micro-batch (see `_sums`)."""
+    def forward_microbatch(self, batch: MicroBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The weighted objective, summed over tokens, and what is told of the micro-batch (`_sums`, `observe`)."""
+        settings = self.settings
         with self.autocast():
-            logprobs, entropy = self.model.logprobs(batch.input_ids, batch.varlen, batch.targets)
-        weights = token_weights(batch.targets != IGNORE, batch.varlen, self.settings.loss.normalisation)
+            logprobs, entropy = self.model.logprobs(batch.input_ids, batch.varlen, batch.targets, settings.temperature)
+        weights = token_weights(batch.targets != IGNORE, batch.varlen, settings.loss.normalisation)
         weighted = (self.objective(logprobs, entropy, batch) * weights).sum()
-        return weighted, self._sums(logprobs.detach(), entropy.detach(), weights, batch)
+        logprobs, entropy = logprobs.detach(), entropy.detach()
+        observed = self.observe(logprobs, entropy, weights, batch)
+        return weighted, self._sums(weighted.detach(), logprobs, entropy, batch), observed
 
-    def _sums(self, logprobs: Tensor, entropy: Tensor, weights: Tensor, batch: MicroBatch) -> Tensor:
+    def _sums(self, weighted: Tensor, logprobs: Tensor, entropy: Tensor, batch: MicroBatch) -> Tensor:
         """(1 + sources, 3) float64, sums over tokens.
 
-        Row 0: weighted log-probability, entropy, 0. Row 1 + s, of source s: log-probability, trained tokens, positions.
+        Row 0: weighted objective, entropy, 0. Row 1 + s, of source s: log-probability, trained tokens, positions.
         """
         sums = torch.zeros(1 + len(self.settings.source_names), 3, dtype=torch.float64, device=logprobs.device)
-        sums[0, 0], sums[0, 1] = (logprobs * weights).sum(), entropy.sum()
+        sums[0, 0], sums[0, 1] = weighted, entropy.sum()
         if self.settings.source_names:
             lengths = batch.varlen.cu_seqlens.diff().long()
             source = torch.repeat_interleave(batch.sources, lengths, output_size=len(logprobs))
@@ -154,12 +173,15 @@ class UpdateModule(pl.LightningModule):
         scale = averaged / max(count, 1)
 
         sums = torch.zeros(1 + len(self.settings.source_names), 3, dtype=torch.float64, device=self.device)
+        observed: dict[str, Tensor] = {}
         for microbatch, synchronise in self._microbatches(batch):
             watch.progress(f"step {self.progress.step + 1}")
             with synchronise:
-                objective, told = self.forward_microbatch(microbatch)
+                objective, told, seen_here = self.forward_microbatch(microbatch)
                 self.manual_backward(-scale * objective)
             sums += told
+            for name, value in seen_here.items():
+                observed[name] = observed.get(name, 0) + value.double()
         sums = self.sum_over_ranks(sums).cpu()
 
         report = StepReport(
@@ -177,6 +199,9 @@ class UpdateModule(pl.LightningModule):
             if trained:
                 report.extra[f"train/loss/{name}"] = -logprobs / trained
             report.extra[f"mix/tokens/{name}"] = seen[number]
+        if observed:
+            totals = self.sum_over_ranks(torch.stack(list(observed.values()))).tolist()
+            report.extra |= self.tell(dict(zip(observed, totals, strict=True)), report)
         report.applied = self._update(report, trained=count > 0)
         self.report = report
         progress.step += 1
