@@ -21,7 +21,7 @@ quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (3 
 	$(BIN)/python scripts/quickstart.py $(ARGS)
 
 test: $(INSTALLED)  ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
