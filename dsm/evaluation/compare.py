@@ -23,7 +23,7 @@ from dsm.evaluation.metrics import natural_key
 PERSONAL = {"model", "weights", "seed"}
 """Words of a protocol's keys that belong to one evaluation: two of them may differ there and still compare."""
 
-CURVES = {"pass": "pass_at", "maj": "maj_at", "weighted": "weighted_at"}
+CURVES = {"pass": "pass_at", "maj": "maj_at", "weighted": "weighted_at", "best": "best_of"}
 """Votes by name, and where `Metrics` has their curves over k."""
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from dsm.evaluation import plots
 from dsm.evaluation.compare import Benchmark, Comparison, choose_items, cross_table, visible
+from dsm.evaluation.learning import Learning
 from dsm.evaluation.metrics import natural_key
 from dsm.evaluation.table import percent
 
@@ -20,7 +22,9 @@ REFERENCE_COLUMNS = 4
 SIGNS = {"correct": "✓", "wrong": "✗", "ungradable": "?", "mixed": "~"}
 
 
-def render_html(comparison: Comparison, *, title: str, items: int, output_chars: int) -> str:
+def render_html(
+    comparison: Comparison, *, title: str, items: int, output_chars: int, learning: Sequence[Learning] = ()
+) -> str:
     """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -64,6 +68,7 @@ def render_html(comparison: Comparison, *, title: str, items: int, output_chars:
         pairs=[(b, index, pair) for b in benchmarks for index, pair in enumerate(b.pairs) if pair is not None],
         gaps=figure(gaps) if gaps else "",
         curves=[(heading, figure(svg)) for heading, svg in drawn if svg],
+        learning=[(one.benchmark, figure(plots.learning(comparison, one))) for one in learning],
         grouped=[part for benchmark in benchmarks if (part := _groups(benchmark))],
         browsed=[part for benchmark in benchmarks if (part := _browser(benchmark, items))],
         colour=plots.colour,

@@ -41,6 +41,7 @@ class Metrics(_Read):
     pass_at: Curve = Field(default_factory=dict, alias="pass@k")
     maj_at: Curve = Field(default_factory=dict, alias="maj@k")
     weighted_at: Curve = Field(default_factory=dict, alias="weighted@k")
+    best_of: Curve = Field(default_factory=dict, alias="best@k")
 
 
 class Group(_Read):

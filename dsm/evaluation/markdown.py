@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dsm.evaluation import plots
 from dsm.evaluation.compare import Benchmark, Comparison, Row, visible
 from dsm.evaluation.html import p_value, signed
+from dsm.evaluation.learning import Learning
 from dsm.evaluation.table import percent
 
 _SPECIAL = re.compile(r"([\\`*_\[\]~|$#!])")
@@ -19,12 +20,14 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", html.escape(" ".join(visible(text).split()), quote=False))
 
 
-def figures(comparison: Comparison) -> dict[str, str]:
+def figures(comparison: Comparison, learning: Sequence[Learning] = ()) -> dict[str, str]:
     """File name -> SVG, each on white, so that they can be placed anywhere."""
     drawn = {"accuracy.svg": plots.accuracy_bars(comparison), "differences.svg": plots.differences(comparison)}
     for benchmark in comparison.benchmarks:
         name = re.sub(r"[^A-Za-z0-9._-]", "-", benchmark.name)
         drawn[f"samples-{name}.svg"] = plots.curves(comparison, benchmark)
+    for one in learning:
+        drawn[f"learning-{re.sub(r'[^A-Za-z0-9._-]', '-', one.benchmark)}.svg"] = plots.learning(comparison, one)
     return {name: svg.replace("<svg ", '<svg style="background: white" ', 1) for name, svg in drawn.items() if svg}
 
 

@@ -1,4 +1,4 @@
-"""From the samples of every item to a benchmark's numbers: pass@k, maj@k, mean@k, weighted vote, groups.
+"""From the samples of every item to a benchmark's numbers: pass@k, maj@k, mean@k, best-of-n, weighted vote, groups.
 
 All is pure arithmetic on Python and NumPy values; nothing here knows a model. An item has n samples. Each sample has a
 verdict and, for votes, the class of its answer: answers that mean the same share one integer, an answer that cannot be
@@ -100,6 +100,25 @@ def weighted_vote_at_k(
     return _share(member @ (votes * weights), member @ votes > 0, credit)
 
 
+def best_at_k(correct: Sequence[bool], scores: Sequence[float], k: int) -> float:
+    """Expected accuracy of the sample with the highest score of a random k-subset of one item's n samples (best-of-n).
+
+    Equal scores share the choice. In closed form: a score is the highest of C(n - above, k) - C(n - above - equal, k)
+    of the C(n, k) subsets, where `above` samples have a higher one and `equal` the same.
+    """
+    n = _same_length(correct, scores)
+    _check_k(n, k)
+    if bad := [score for score in scores if not math.isfinite(score)]:
+        raise ValueError(f"score {bad[0]}: must be finite")
+    found, above = 0.0, 0
+    for score in sorted(set(scores), reverse=True):
+        equal = [right for right, mine in zip(correct, scores, strict=True) if mine == score]
+        highest = math.comb(n - above, k) - math.comb(n - above - len(equal), k)
+        found += highest / math.comb(n, k) * sum(equal) / len(equal)
+        above += len(equal)
+    return found
+
+
 @lru_cache(maxsize=16)
 def _subsets(n: int, k: int, seed: int) -> NDArray[np.float64]:
     """All k-subsets of n samples, or `VOTE_DRAWS` of them, as rows of zeros and ones: (subsets, n)."""
@@ -190,7 +209,8 @@ def summarise(
 
     "accuracy" is the mean over items of the mean over an item's samples; "mean@k" is the same number under the name
     that says how many samples it rests on. "maj@k" is absent where no sample has a class (code has no answer to vote
-    on), "weighted@k" wherever a sample has no score. "counts" are of samples: "no_answer" ones are also "ungradable".
+    on), "weighted@k" and "best@k" wherever a sample has no score. "counts" are of samples: "no_answer" ones are also
+    "ungradable".
 
     Raises:
         ValueError: for items with unequal numbers of samples, an id that appears twice, or a k above the samples.
@@ -234,10 +254,13 @@ def _columns(
     classes = [[sample.get("class") for sample in item["samples"]] for item in items]
     scores: list[list[Any]] = [[sample.get("score") for sample in item["samples"]] for item in items]
     columns = {("pass@k", str(k)): [pass_at_k(n, sum(row), k) for row in right] for k in ks}
+    scored = all(score is not None for row in scores for score in row)
+    if scored:
+        columns |= {("best@k", str(k)): [best_at_k(*row, k) for row in zip(right, scores, strict=True)] for k in ks}
     if any(label is not None for row in classes for label in row):
         votes = [maj_at_k(row, hits, ks, seed=seed) for row, hits in zip(classes, right, strict=True)]
         columns |= {("maj@k", str(k)): [vote[i] for vote in votes] for i, k in enumerate(ks)}
-        if all(score is not None for row in scores for score in row):
+        if scored:
             rows = list(zip(classes, right, scores, strict=True))
             columns |= {("weighted@k", str(k)): [weighted_vote_at_k(*row, k, seed=seed) for row in rows] for k in ks}
     return columns

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dsm.evaluation.compare import CURVES, Benchmark, Comparison
+from dsm.evaluation.learning import Learning
 from dsm.evaluation.loading import Bounds
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c")
@@ -138,7 +139,7 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
     """pass@k beside the votes over k, with 95 % bands; None where every model gave one answer an item."""
     panels = [
         ("pass@k: any of k is correct", ["pass"]),
-        ("maj@k: the vote of k is correct", ["maj", "weighted"]),
+        ("maj@k: the vote of k is correct", ["maj", "weighted", "best"]),
     ]
     found = [(title, [name for name in names if _curves(benchmark, name)]) for title, names in panels]
     found = [(title, names) for title, names in found if names]
@@ -152,13 +153,13 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
                 for index, curve in _curves(benchmark, name).items():
                     x = sorted(map(int, curve))
                     value, low, high = zip(*(_points(curve[str(k)]) for k in x), strict=True)
-                    suffix = ", weighted" if name == "weighted" else ""
+                    suffix = {"weighted": ", weighted", "best": ", best score"}.get(name, "")
                     axes.fill_between(x, low, high, color=colour(index), alpha=0.16, lw=0)
                     axes.plot(
                         x,
                         value,
                         marker=MARKERS[index % len(MARKERS)],
-                        ls=":" if suffix else "-",
+                        ls={"weighted": ":", "best": "--"}.get(name, "-"),
                         color=colour(index),
                         label=f"{comparison.labels[index]}{suffix}",
                         ms=5,
@@ -176,6 +177,25 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
             axes.set_visible(False)
         grid[0].set_ylabel("% of items")
         _legend(figure, grid[len(found) - 1])
+    return drawn[0]
+
+
+def learning(comparison: Comparison, curves: Learning) -> str:
+    """Accuracy over training; a run that bears the name of an evaluated model has its colour."""
+    labels = [*comparison.labels, *(label for label in curves.lines if label not in comparison.labels)]
+    title = next((b.title for b in comparison.benchmarks if b.name == curves.benchmark), curves.benchmark)
+    with _figure(_WIDTH, 4.2) as (figure, drawn):
+        axes = figure.subplots()
+        for label, points in curves.lines.items():
+            x, y = zip(*points, strict=True)
+            index = labels.index(label)
+            marker = MARKERS[index % len(MARKERS)]
+            axes.plot(x, [100 * value for value in y], marker=marker, color=colour(index), label=label, ms=5, lw=1.8)
+        axes.set_title(title)
+        axes.set_xlabel(f"{curves.unit} seen")
+        axes.set_ylabel("accuracy, %")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        _legend(figure, axes)
     return drawn[0]
 
 

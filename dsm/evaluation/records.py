@@ -29,6 +29,7 @@ class Sample:
         tokens: tokens that the model wrote.
         finish_reason: how generation ended.
         klass: the answer's equivalence class among the item's samples (`class` in the file); None = no answer.
+        score: a reward model's, 0 to 1; None where none was asked.
         detail: more that belongs to the kind of benchmark (runs of programs, scores of choices).
     """
 
@@ -41,6 +42,7 @@ class Sample:
     tokens: int = 0
     finish_reason: str = ""
     klass: int | None = None
+    score: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
 
 

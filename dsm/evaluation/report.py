@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dsm.config.report import ReportConfig, ReportStageConfig
 from dsm.evaluation.compare import Comparison, compare
+from dsm.evaluation.learning import Learning, load_learning
 from dsm.evaluation.loading import load_evaluation
 from dsm.files import atomic_write_text
 
@@ -32,13 +34,14 @@ def make_report(config: ReportStageConfig) -> dict[str, Any]:
     ]
     baseline = 0 if config.baseline is None else names.index(config.baseline)
     comparison = compare(evaluations, baseline, seed=config.seed)
+    learning = load_learning({config.label(name): folder for name, folder in config.curves.items()})
 
     from dsm.runtime.session import session  # brings torch; what is wrong with the paths has been said by now
 
     with session(config) as here:
         for where, text in comparison.warnings():
             log.warning("%s: %s", where, text)
-        written = write_report(comparison, config.report, here.run.path)
+        written = write_report(comparison, config.report, here.run.path, learning)
         final: dict[str, Any] = {f"report/{file.suffix[1:]}": str(file) for file in written}
         final |= {"warnings": len(comparison.warnings())} | _numbers(comparison, names)
         for file in written:
@@ -47,19 +50,23 @@ def make_report(config: ReportStageConfig) -> dict[str, Any]:
         return final
 
 
-def write_report(comparison: Comparison, config: ReportConfig, folder: Path) -> list[Path]:
+def write_report(
+    comparison: Comparison, config: ReportConfig, folder: Path, learning: Sequence[Learning] = ()
+) -> list[Path]:
     """Write `report.html`, and `report.md` with `plots/*.svg`, as asked; returns the reports' paths."""
     written = []
     if "html" in config.formats:
         from dsm.evaluation.html import render_html
 
-        text = render_html(comparison, title=config.title, items=config.items, output_chars=config.output_chars)
+        text = render_html(
+            comparison, title=config.title, items=config.items, output_chars=config.output_chars, learning=learning
+        )
         written.append(folder / "report.html")
         atomic_write_text(written[-1], text)
     if "markdown" in config.formats:
         from dsm.evaluation.markdown import figures, render_markdown
 
-        drawn = figures(comparison)
+        drawn = figures(comparison, learning)
         for name, svg in drawn.items():
             atomic_write_text(folder / "plots" / name, svg + "\n")
         files = [f"plots/{name}" for name in drawn]

@@ -107,7 +107,7 @@ class Runner:
             raise _StoppedError
 
     def _request(self, task: Task, index: int) -> Request:
-        asked = self.config.sampling
+        asked = self.config.sampling_of(task.config)
         item = task.items[index]
         sampling = Sampling(
             max_new_tokens=asked.max_new_tokens or task.config.max_new_tokens,

@@ -12,10 +12,12 @@ from dsm.data.tokenizer import load_tokenizer
 from dsm.errors import UserError
 from dsm.evaluation.metrics import flat_metrics, summarise
 from dsm.evaluation.runner import Runner
+from dsm.evaluation.scoring import Scoring
 from dsm.evaluation.table import table
 from dsm.evaluation.tasks import Bench, model_fingerprint
 from dsm.files import atomic_write_text
 from dsm.models.build import build_model, transformers_config
+from dsm.rewards.reward_model import reward_model_fingerprint
 from dsm.rollout.embedded import EmbeddedEngine
 from dsm.runtime.launch import accelerator
 from dsm.runtime.loggers import build_loggers, close, log_table
@@ -39,8 +41,19 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
         tasks = [bench.task(name, here) for name in config.benchmarks]
         judges = [bench.judge(task) for task in tasks]  # a sandbox that is not possible here is found out now
         log.info("prompts: %s", bench.prompting)
-        model = build_model(config.model, len(tokenizer), seed=config.seed).eval()
         device = accelerator(config.parallel)
+        if config.reward_model is not None:
+            scoring = Scoring(config.reward_model, tokenizer, device)
+            tasks = [scoring.task(task) for task in tasks]
+            judges = [judge and scoring.judge(task, judge) for task, judge in zip(tasks, judges, strict=True)]
+            about = "text, tokenised anew" if scoring.scorer.retokenises else "the tokens that are written"
+            log.info(
+                "reward model: %s, %s supervision, reads %s",
+                config.reward_model.path,
+                scoring.scorer.supervision,
+                about,
+            )
+        model = build_model(config.model, len(tokenizer), seed=config.seed).eval()
         engine = EmbeddedEngine(model.to(device), tokenizer, config.engine)
         log.info("model: %s parameters on %s", f"{model.num_parameters():,}", device)
         runner = Runner(config, engine, here.run.path / "items", here.world)
@@ -52,7 +65,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
                 samples[task.name] = records[:_LOGGED_ITEMS]
                 results["benchmarks"][task.name] = summarise(
                     records,
-                    config.sampling.ks,
+                    config.sampling_of(task.config).ks,
                     title=task.title,
                     protocol=task.protocol,
                     reference=task.config.reference,
@@ -99,12 +112,16 @@ def _rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _refuse_another_model(config: EvalConfig, here: Session) -> None:
     """A model's folder may have been written anew since: its old results must not pass for new ones."""
-    if config.model.path is None:
-        return
-    now = model_fingerprint(config.model.path)
+    now = None if config.model.path is None else model_fingerprint(config.model.path)
+    scores = None if config.reward_model is None else reward_model_fingerprint(config.reward_model.path)
     for name, entry in json.loads((here.run.path / "results.json").read_text())["benchmarks"].items():
-        if entry["protocol"]["model"] != now:
-            raise UserError(
-                f"model.path={config.model.path}: other weights than when {here.run.path} measured {name};"
-                " resume=never measures these"
-            )
+        told = entry["protocol"]
+        for key, path, before, weights in (
+            ("model", config.model.path, told["model"], now),
+            ("reward_model", config.reward_model and config.reward_model.path, told.get("reward_model"), scores),
+        ):
+            if weights is not None and weights != (before["weights"] if isinstance(before, dict) else before):
+                raise UserError(
+                    f"{key}.path={path}: other weights than when {here.run.path} measured {name};"
+                    " resume=never measures these"
+                )

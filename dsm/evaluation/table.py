@@ -13,12 +13,12 @@ REFERENCES = 3
 def table(results: Mapping[str, Any]) -> str:
     """An aligned table of a `results.json`: accuracy with its interval, votes where there are samples, references.
 
-    All shares are percentages. pass@k, maj@k and weighted@k stand for the largest k; the report has the curves.
+    All shares are percentages. The votes stand for the largest k; the report has the curves.
     """
     header = ["benchmark", "items", "accuracy", "95 %"]
     entries = results["benchmarks"]
     several = any(entry["samples"] > 1 for entry in entries.values())
-    curves = ("pass@k", "maj@k", "weighted@k")
+    curves = ("pass@k", "maj@k", "weighted@k", "best@k")
     votes = [curve for curve in curves if any(entry["metrics"].get(curve) for entry in entries.values())]
     if several:
         header += ["samples", *votes]

@@ -122,7 +122,8 @@ class Bench:
         return official or config.protocol(self.prompting).extractor
 
     def _protocol(self, name: str, items: Sequence[Item], prompter: Prompter) -> dict[str, Any]:
-        config, sampling = self.config.benchmarks[name], self.config.sampling
+        config = self.config.benchmarks[name]
+        sampling = self.config.sampling_of(config)
         asked = config.protocol(self.prompting)
         return {
             "model": self.model,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import textwrap
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,27 @@ from dsm.models.wrapper import CausalLM, seeded_rng
 _UNREADABLE = (OSError, ValueError, SafetensorError)
 
 
+@dataclass(frozen=True)
+class Form:
+    """What stands on the trunk: transformers' class of the network, and ours around it.
+
+    Attributes:
+        auto: transformers' auto class.
+        wrapper: `CausalLM` or a subclass.
+        settings: of the network's configuration.
+        begin: called with the network and the names of weights that its folder lacks (None: all are new), to make the
+            head; returns the names it has dealt with.
+    """
+
+    auto: type[Any] = AutoModelForCausalLM
+    wrapper: type[CausalLM] = CausalLM
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    begin: Callable[[PreTrainedModel, Collection[str] | None], Collection[str]] = lambda network, missing: ()
+
+
+LANGUAGE_MODEL = Form()
+
+
 def build_model(
     cfg: ModelConfig,
     vocab_size: int,
@@ -32,6 +54,7 @@ def build_model(
     dtype: torch.dtype = torch.float32,
     seed: int,
     sharding: Sharding | None = None,
+    form: Form = LANGUAGE_MODEL,
 ) -> CausalLM:
     """The model in training mode; new weights depend on `seed` alone, however they are spread.
 
@@ -41,39 +64,49 @@ def build_model(
     """
     check_backend(cfg.attention)  # before gigabytes are read
     if sharding is not None:
-        return _build_shards(cfg, vocab_size, dtype, seed, sharding)
-    return _wrap(cfg, _build_whole(cfg, vocab_size, dtype, seed)).train()  # from_pretrained leaves evaluation mode
+        return _build_shards(cfg, vocab_size, dtype, seed, sharding, form)
+    return _wrap(
+        cfg, _build_whole(cfg, vocab_size, dtype, seed, form), form
+    ).train()  # from_pretrained leaves evaluation mode
 
 
-def abstract_model(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype = torch.float32) -> CausalLM:
+def abstract_model(
+    cfg: ModelConfig, vocab_size: int, dtype: torch.dtype = torch.float32, form: Form = LANGUAGE_MODEL
+) -> CausalLM:
     """The same model with no weights but on the meta device: shapes and counts at no memory; buffers are real."""
     config = transformers_config(cfg, vocab_size)
     config.vocab_size = embedding_rows(cfg, vocab_size)
+    config.update(form.settings)
     with parameters_on_meta():
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return _wrap(cfg, model).train()
+        model = form.auto.from_config(config, dtype=dtype)
+    return _wrap(cfg, model, form).train()
 
 
-def _build_whole(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype, seed: int) -> PreTrainedModel:
+def _build_whole(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype, seed: int, form: Form) -> PreTrainedModel:
     """On the CPU of this process."""
     config = transformers_config(cfg, vocab_size)
+    config.update(form.settings)
     with seeded_rng(seed):
         if cfg.path is None:
-            return AutoModelForCausalLM.from_config(config, dtype=dtype)
-        model = _load(cfg.path, dtype)
+            model = form.auto.from_config(config, dtype=dtype)
+            form.begin(model, None)
+            return model
+        model = _load(cfg.path, dtype, form)
         if vocab_size > config.vocab_size:
             model.resize_token_embeddings(_rows(cfg, vocab_size))
         return model
 
 
-def _build_shards(cfg: ModelConfig, vocab_size: int, dtype: torch.dtype, seed: int, sharding: Sharding) -> CausalLM:
+def _build_shards(
+    cfg: ModelConfig, vocab_size: int, dtype: torch.dtype, seed: int, sharding: Sharding, form: Form
+) -> CausalLM:
     """Shapes first, cut them, then weights: from the folder's files in slices where that is possible."""
-    model = abstract_model(cfg, vocab_size, dtype)
+    model = abstract_model(cfg, vocab_size, dtype, form)
     shard_model(model, sharding)
     materialise(model, sharding.device)
     files = _slices_of(cfg, model)
     if files is None:
-        scatter_from_first(model, lambda: _build_whole(cfg, vocab_size, dtype, seed))
+        scatter_from_first(model, lambda: _build_whole(cfg, vocab_size, dtype, seed, form))
         return model
     assert cfg.path is not None
     try:
@@ -162,18 +195,25 @@ def _read_config(path: str) -> PreTrainedConfig:
         raise UserError(f"model.path={path}: its configuration cannot be read: {_one_line(error)}") from error
 
 
-def _load(path: str, dtype: torch.dtype) -> PreTrainedModel:
+def _load(path: str, dtype: torch.dtype, form: Form) -> PreTrainedModel:
     """Weights from safetensors, every one of them: what a file lacks would silently be random."""
     name, options = _source(path)
     if "local_files_only" in options and not any(Path(name).glob("*.safetensors")):
         raise UserError(f"model.path={path}: no *.safetensors in it; other formats can run code and are not read")
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        model, report = form.auto.from_pretrained(
+            name,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **form.settings,
+            **options,
         )
     except _UNREADABLE as error:
         raise UserError(f"model.path={path}: its weights cannot be read: {_one_line(error)}") from error
-    for problem, keys in (("lack", report["missing_keys"]), ("have the wrong shape for", report["mismatched_keys"])):
+    missing = set(report["missing_keys"]) - set(form.begin(model, report["missing_keys"]))
+    for problem, keys in (("lack", missing), ("have the wrong shape for", report["mismatched_keys"])):
         _refuse(path, problem, [key if isinstance(key, str) else key[0] for key in keys])
     return model
 
@@ -185,8 +225,8 @@ def _refuse(path: str, problem: str, names: Collection[str]) -> None:
         raise UserError(f"model.path={path}: its files {problem} {len(names)} weights of the model: {shown}")
 
 
-def _wrap(cfg: ModelConfig, model: PreTrainedModel) -> CausalLM:
-    return CausalLM(
+def _wrap(cfg: ModelConfig, model: PreTrainedModel, form: Form) -> CausalLM:
+    return form.wrapper(
         model,
         attention=cfg.attention,
         activation_checkpointing=cfg.activation_checkpointing,

@@ -1,4 +1,4 @@
-"""A trained model as a Hugging Face folder: what `AutoModelForCausalLM`, vLLM and every other tool load."""
+"""A trained model as a Hugging Face folder: what transformers' auto classes, vLLM and every other tool load."""
 
 from __future__ import annotations
 
@@ -45,12 +45,17 @@ def export_model(
     weights = {name: value.to(target) if value.is_floating_point() else value for name, value in weights.items()}
 
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if model.task != CausalLM.task and ids["pad_token_id"] == ids["eos_token_id"]:
+        ids["pad_token_id"] = (
+            None  # transformers scores the last token that is no padding: the end itself would be some
+        )
     config = copy.deepcopy(network.config)
     config.update({"dtype": dtype, "architectures": [type(network).__name__.removeprefix("FSDP")], **ids})
     with atomic_directory(folder) as aside:
         network.save_pretrained(aside, state_dict=weights)
         config.save_pretrained(aside)
-        GenerationConfig(**ids).save_pretrained(aside)
+        if model.task == CausalLM.task:
+            GenerationConfig(**ids).save_pretrained(aside)
         save_tokenizer(tokenizer, aside)
         (aside / "README.md").write_text(model_card(title, model, facts, dtype), encoding="utf-8")
 
@@ -64,7 +69,7 @@ def model_card(title: str, model: CausalLM, facts: Mapping[str, Any], dtype: str
         "weights": dtype,
     }
     versions = {"dsm": dsm.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [dsm]", "---"]
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {model.task}", "tags: [dsm]", "---"]
     lines += [f"# {title}", "", *_table(about)]
     plain = {key: value for key, value in facts.items() if key != "command" and not isinstance(value, Mapping)}
     lines += _table(plain)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal
 
 import torch
@@ -30,7 +30,7 @@ from dsm.models.wrapper import CausalLM
 MESH_DIMS = ("replicate", "shard", "tensor")
 # A weight cut twice takes two gathers; torch says so each time.
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
-_FORWARDS = ("logprobs", "logits", "generate")  # beside `forward`: whatever reads weights
+_FORWARDS = ("logprobs", "logits", "generate", "values")  # beside `forward`: whatever reads weights
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def shard_model(model: CausalLM, sharding: Sharding) -> None:
     for unit in units(model):
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)  # else a factor of 1 becomes an operation only NCCL knows
-    for name in _FORWARDS:
+    for name in filter(partial(hasattr, model), _FORWARDS):
         register_fsdp_forward_method(model, name)
         setattr(model, name, _resharding(model, getattr(model, name)))
     model.register_forward_hook(_reshard_after_looking)

@@ -48,6 +48,8 @@ class CausalLM(nn.Module):
     model: PreTrainedModel
     sharding: Sharding | None = None
     """How it is spread over processes; None for a whole model (`dsm.models.sharding`)."""
+    task = "text-generation"
+    """What an exported folder is for, in the words of the Hugging Face hub."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class CausalLM(nn.Module):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        _check_supported(model)
+        _check_supported(model, self.head_of(model), bias=self.task != CausalLM.task)
         packed_attention.check_backend(attention)
         model.set_attn_implementation(packed_attention.NAME)
         self.model = model
@@ -85,7 +87,14 @@ class CausalLM(nn.Module):
     @property
     def head_weight(self) -> nn.Parameter:
         """(V, H), the head; the embedding's own parameter where they are tied."""
-        return self.model.get_output_embeddings().weight
+        weight = self.head_of(self.model).weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
+    @staticmethod
+    def head_of(model: PreTrainedModel) -> nn.Module:
+        """The module of a network that maps final hidden states to what it predicts."""
+        return model.get_output_embeddings()
 
     def forward(self, input_ids: Tensor, varlen: Varlen) -> Tensor:
         """(T,) packed tokens -> (T, H) final hidden states; no token sees another document."""
@@ -228,9 +237,9 @@ def _until(tokens: list[int], ends: list[int]) -> list[int]:
     return tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
-def _check_supported(model: PreTrainedModel) -> None:
-    """Raise a `UserError` that names what stands in the way of packed training."""
-    config, head = model.config, model.get_output_embeddings()
+def _check_supported(model: PreTrainedModel, head: nn.Module, *, bias: bool) -> None:
+    """Raise a `UserError` that names what stands in the way of packed training; may the head have a `bias`?"""
+    config = model.config
     values = {name: getattr(config, name, None) for name in _NOT_A_PLAIN_HEAD}
     reasons = [f"{name}={value} changes the logits" for name, value in values.items() if value not in (None, 1.0)]
     if not model._supports_attention_backend:
@@ -241,7 +250,7 @@ def _check_supported(model: PreTrainedModel) -> None:
         reasons.append(f"layer types {sorted(other)} are not among {sorted(_LAYER_TYPES)}")
     if not isinstance(head, nn.Linear):
         reasons.append("its head is not a linear map")
-    elif head.bias is not None:
+    elif head.bias is not None and not bias:
         reasons.append("its head has a bias")
     if reasons:
         raise UserError(f"model: {type(model).__name__} cannot be trained packed: {'; '.join(reasons)}")
