@@ -154,17 +154,22 @@ class Story:
         """Python source that defines `solution()`."""
         return "\n".join(["def solution():", *self._code, f"    return {self.value.name}"])
 
-    def solution(self, language: str, style: Style) -> str:
-        """The worked solution: steps in words (cot), a program alone (pot), or words, program and output (tir)."""
+    def solution(self, language: str, style: Style, *, lines: bool = False) -> str:
+        """The worked solution: steps in words (cot), a program alone (pot), or words, program and output (tir).
+
+        With `lines` every step, and the answer, has a line of its own: the steps of process supervision.
+        """
         index = Text._fields.index(language)
         if style == "pot":
             return f"```python\n{self.program()}\n```"
         final = (rf"The answer is \boxed{{{self.value}}}.", rf"答案是 \boxed{{{self.value}}}。")[index]
         calculations = self._expressions if style == "tir" else [equation[index] for equation in self._equations]
         pairs = zip(self._steps, calculations, strict=True)
-        reasoning = _join([Text(*(text.replace("@", calc) for text in step)) for step, calc in pairs], language)
+        steps = [Text(*(text.replace("@", calc) for text in step)) for step, calc in pairs]
+        reasoning = "\n".join(step[index] for step in steps) if lines else _join(steps, language)
         if style == "cot":
-            return f"{reasoning}{'' if language == 'zh' else ' '}{final}"
+            separator = "\n" if lines else "" if language == "zh" else " "
+            return f"{reasoning}{separator}{final}"
         code = f"```python\n{self.program()}\n\nprint(solution())\n```\n```output\n{self.value}\n```"
         return f"{reasoning}\n{code}\n{final}"
 

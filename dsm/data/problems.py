@@ -43,8 +43,10 @@ def generate_problems(
     steps: tuple[int, int] = (1, 3),
     style: Style = "cot",
     difficulty: Difficulty = "easy",
+    lines: bool = False,
 ) -> list[Problem]:
-    """`n` problems with distinct questions; `steps` is the smallest and largest number of calculations in a solution.
+    """`n` problems with distinct questions; `steps` is the smallest and largest number of calculations in a solution,
+    `lines` puts each on a line of its own.
 
     Results of "basic" stay within 50 and its products within the tables of 10; it adds and takes away up to 12, or an
     earlier result. "easy" stays below 200 and multiplies by one-digit numbers; "hard" goes to 999.
@@ -75,7 +77,7 @@ def generate_problems(
         problems.append(
             Problem(
                 question=story.question(lang),
-                solution=story.solution(lang, style),
+                solution=story.solution(lang, style, lines=lines),
                 answer=str(story.value),
                 program=story.program(),
                 kind=kind,
@@ -95,6 +97,7 @@ def split_problems(
     steps: tuple[int, int] = (1, 3),
     style: Style = "cot",
     difficulty: Difficulty = "easy",
+    lines: bool = False,
 ) -> tuple[list[Problem], list[Problem]]:
     """(train, test) without a question in common. The test problems do not depend on `n_train`.
 
@@ -102,7 +105,7 @@ def split_problems(
     repeat the numbers of a training problem with other names and things.
     """
     problems = generate_problems(
-        n_train + n_test, seed, language=language, steps=steps, style=style, difficulty=difficulty
+        n_train + n_test, seed, language=language, steps=steps, style=style, difficulty=difficulty, lines=lines
     )
     return problems[n_test:], problems[:n_test]
 

@@ -51,6 +51,12 @@ class StepStream(Dataset[StepBatch]):
         """The sequence that a step begins with; of `steps`, the number of all."""
         return min(int(step * self.sequences_per_step), self.sequences)
 
+    @property
+    def mean_attended_length(self) -> float:
+        """Tokens that a token attends to on average, in this rank's part of the first step."""
+        attended = [batch.varlen.mean_attended_length for batch in self[0].microbatches]
+        return sum(attended) / len(attended)
+
     def __getitem__(self, step: int) -> StepBatch:
         """This rank's part of one step."""
         first, last = self.first_sequence(step), self.first_sequence(step + 1)

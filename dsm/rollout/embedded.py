@@ -48,8 +48,8 @@ class EmbeddedEngine:
     ) -> None:
         self.config = config or EngineConfig()
         self.policy_version = 0
-        self.eos_ids = _eos_ids(model, tokenizer)
-        self.positions = _positions(model)
+        self.eos_ids = end_ids(model, tokenizer)
+        self.positions = positions_of(model)
         dtype = model.head_weight.dtype if self.config.dtype == "auto" else getattr(torch, self.config.dtype)
         with torch.inference_mode():
             by_hand = is_llama_like(model)
@@ -179,7 +179,7 @@ def _length(request: Request, positions: int) -> int:
     return min(len(request.input_ids) + request.sampling.max_new_tokens, positions)
 
 
-def _eos_ids(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def end_ids(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The tokenizer's, and those of generation settings that came with the model (not ones made up from defaults)."""
     settings = model.model.generation_config
     own = None if settings is None or settings._from_model_config else settings.eos_token_id
@@ -187,7 +187,7 @@ def _eos_ids(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> frozenset[i
     return frozenset(ids if tokenizer.eos_token_id is None else [*ids, tokenizer.eos_token_id])
 
 
-def _positions(model: CausalLM) -> int:
+def positions_of(model: CausalLM) -> int:
     """How long a sequence may be. Where angles change beyond the length first trained on, that length."""
     config = model.model.config
     rope = getattr(config, "rope_parameters", None) or {}

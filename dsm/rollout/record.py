@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,7 @@ class Rollout:
     finish_reason: str
     policy_version: int
     step_ends: Steps = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    rewards: Mapping[str, float | None] = MappingProxyType({})
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
     reward: float | None = None
     step_rewards: NDArray[np.float64] | None = None
     correct: bool | None = None

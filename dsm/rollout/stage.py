@@ -1,0 +1,233 @@
+"""`stage=rollouts`, from a checked configuration to what it leaves in its run folder.
+
+RUN/rollouts/ is the store (`dsm.rollout.store`), RUN/pass_rates.jsonl what `prompts.difficulty` reads. Prompts are
+dealt out to the ranks in parts; what a rank has finished is on the disk, and the same command goes on with the parts
+that are left, on any number of ranks: the answer to a prompt depends on neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from dsm.config.rollout import RolloutsConfig
+from dsm.data.prompts import Prompts, load_prompts
+from dsm.data.tokenizer import load_tokenizer
+from dsm.errors import UserError
+from dsm.evaluation.tasks import model_fingerprint
+from dsm.files import atomic_write_text
+from dsm.models.build import build_model, transformers_config
+from dsm.models.wrapper import CausalLM
+from dsm.rewards.compose import Rewards
+from dsm.rollout.engines import make_engine
+from dsm.rollout.gap import GapMonitor, measure_gap
+from dsm.rollout.record import Prompt, Rollout
+from dsm.rollout.sampler import Sampler
+from dsm.rollout.store import RolloutStore
+from dsm.rollout.summary import Summary
+from dsm.runtime.launch import accelerator
+from dsm.runtime.loggers import build_loggers, close, log_table
+from dsm.runtime.session import Session, session
+from dsm.sandbox import Sandbox
+
+log = logging.getLogger("dsm")
+_SHOWN = 100  # rollouts in the loggers' tables
+_GAP_SAMPLES = 8  # rollouts that the engine's log-probabilities are compared on
+
+
+def make_rollouts(config: RolloutsConfig) -> dict[str, Any]:
+    """`stage=rollouts`: answer prompts, reward the answers, store them; returns the final metrics."""
+    with session(config, config.parallel) as here, ExitStack() as stack:
+        if here.run.finished is not None:
+            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
+            return here.run.finished
+        log.info("run folder: %s", here.run.path)
+        tokenizer = load_tokenizer(config.tokenizer_path)
+        positions = _positions(config, tokenizer)
+        prompts = _prompts(config, tokenizer, positions, here)
+        numbers = list(range(len(prompts)))
+        if config.limit is not None:
+            numbers = sorted(prompts.order(config.seed).numbers(0, min(config.limit, len(prompts))))
+        store = _open(config, prompts, here)
+        sandbox = stack.enter_context(Sandbox(config.sandbox)) if config.runs_programs else None
+        device = _device(config, here)
+        faults = "faults.jsonl" if here.world.size == 1 else f"faults.rank-{here.world.rank}.jsonl"
+        rewards = stack.enter_context(
+            Rewards(
+                config.reward,
+                tokenizer,
+                grader=config.grader,
+                sandbox=sandbox or config.sandbox,
+                tools=config.tools,
+                device=str(device),
+                faults_file=here.run.path / faults,
+            )
+        )
+        parts = _parts_left(config, numbers, here.world.on_first(store.parts))
+        speed: dict[str, float] = {}
+        if parts:
+            model = build_model(config.model, len(tokenizer), seed=config.seed).eval().to(device)
+            log.info("model: %s parameters on %s", f"{model.num_parameters():,}", device)
+            engine = make_engine(config.engine, model, tokenizer)
+            sampler = Sampler(
+                engine, tokenizer, config.rollout, sandbox=sandbox, tools=config.tools, positions=positions
+            )
+            speed = _Maker(config, prompts, sampler, rewards, store, model, here).make(parts)
+        here.world.wait()
+        final = _finish(config, here, store, speed) if here.world.first else None
+        metrics: dict[str, Any] = here.world.broadcast(final)
+        return metrics
+
+
+def _positions(config: RolloutsConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    positions: int | None = getattr(transformers_config(config.model, len(tokenizer)), "max_position_embeddings", None)
+    asked = config.rollout.max_new_tokens
+    if positions is not None and asked >= positions:
+        raise UserError(
+            f"rollout.max_new_tokens={asked}: the model has {positions} positions for prompt and answer together; give"
+            " less"
+        )
+    return positions
+
+
+def _prompts(
+    config: RolloutsConfig, tokenizer: PreTrainedTokenizerBase, positions: int | None, here: Session
+) -> Prompts:
+    room = None if positions is None else positions - config.rollout.max_new_tokens
+    prompts = load_prompts(config.prompts, tokenizer, Path(config.paths.cache), here.world, room=room)
+    log.info("prompts: %s", ", ".join(f"{count:,} {name}" for name, count in prompts.counts.items()))
+    file = here.run.path / "prompts_set_aside.jsonl"
+    if here.world.first and prompts.write_set_aside(file):
+        log.warning("prompts set aside, with reasons: %s", file)
+    return prompts
+
+
+def _open(config: RolloutsConfig, prompts: Prompts, here: Session) -> RolloutStore:
+    """The run's store; what an earlier start left of it must have come about in the same way."""
+    facts = prompts.facts | {
+        "policy": model_fingerprint(config.model.path) if config.model.path is not None else f"new, seed {config.seed}",
+        "rollout": _digest(config.rollout.model_dump(exclude={"timeout_s", "gap_limit"})),
+        "reward": _digest(config.reward.model_dump(exclude={"max_fault_share"})),
+        "parts": f"{config.limit} by {config.prompts_per_part}",
+        "seed": str(config.seed),
+    }
+    folder = here.run.path / "rollouts"
+
+    def begin() -> None:
+        RolloutStore(folder, facts).clear()
+
+    here.world.on_first(begin)
+    return RolloutStore(folder, facts)
+
+
+def _device(config: RolloutsConfig, here: Session) -> torch.device:
+    kind = accelerator(config.parallel)
+    return torch.device(kind, here.world.local_rank) if kind == "cuda" else torch.device(kind)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Prompts that are answered and written together; the first of them is drawn in group `first`."""
+
+    name: str
+    first: int
+    numbers: Sequence[int]
+
+
+def _parts_left(config: RolloutsConfig, numbers: Sequence[int], done: Sequence[str]) -> list[_Part]:
+    size = config.prompts_per_part
+    parts = [
+        _Part(f"{start // size:08d}", start, numbers[start : start + size]) for start in range(0, len(numbers), size)
+    ]
+    return [part for part in parts if part.name not in done]
+
+
+class _Maker:
+    """Makes one rank's share of the parts."""
+
+    def __init__(
+        self,
+        config: RolloutsConfig,
+        prompts: Prompts,
+        sampler: Sampler,
+        rewards: Rewards,
+        store: RolloutStore,
+        model: CausalLM,
+        here: Session,
+    ) -> None:
+        self.config, self.prompts, self.sampler, self.rewards = config, prompts, sampler, rewards
+        self.store, self.model, self.world = store, model, here.world
+        self.gap: dict[str, float] = {}
+
+    def make(self, parts: Sequence[_Part]) -> dict[str, float]:
+        """Answer, reward and write; returns numbers about the engine."""
+        tokens, seconds = 0, 0.0
+        total = sum(len(part.numbers) for part in parts)
+        with tqdm(total=total, desc="rollouts", unit="prompt", disable=not self.world.first) as bar:
+            for part in parts[self.world.rank :: self.world.size]:
+                asked = [self.prompts[number] for number in part.numbers]
+                began = time.perf_counter()
+                rollouts = self._rollouts(part, asked, bar)
+                seconds += time.perf_counter() - began
+                tokens += sum(rollout.actions for rollout in rollouts)
+                self.store.write(part.name, rollouts, asked)
+                right = [rollout.correct for rollout in rollouts if rollout.correct is not None]
+                if right:
+                    bar.set_postfix(accuracy=f"{sum(right) / len(right):.1%}", refresh=False)
+        return self.gap | {"speed/tokens_per_s": tokens / seconds if seconds else 0.0}
+
+    def _rollouts(self, part: _Part, asked: Sequence[Prompt], bar: tqdm[Any]) -> list[Rollout]:
+        ahead = self.rewards.ahead(asked)
+
+        def take(group: list[Rollout]) -> None:
+            if not self.gap:
+                gap = measure_gap(self.model, group[:_GAP_SAMPLES])
+                self.gap = GapMonitor(self.config.rollout.gap_limit).check(gap, group[0].policy_version)
+            ahead.take(group)
+            bar.update(min(self.world.size, bar.total - bar.n))  # the other ranks are about as far
+
+        rollouts = self.sampler.sample(
+            asked, self.config.rollout.group_size, seed=self.config.seed, first_group=part.first, on_group=take
+        )
+        return ahead.scored(rollouts).attached(rollouts)
+
+
+def _finish(config: RolloutsConfig, here: Session, store: RolloutStore, speed: dict[str, float]) -> dict[str, Any]:
+    """Close the store; the loggers; last, metrics.json, which says that the run has ended."""
+    counts = store.complete()
+    summary = Summary()
+    shown: list[dict[str, Any]] = []
+    for row in store.rows():
+        summary.add(row)
+        if len(shown) < _SHOWN:
+            shown.append({key: row[key] for key in ("id", "question", "text", "reward", "correct", "finish_reason")})
+    lines = "".join(json.dumps(rate) + "\n" for rate in summary.pass_rates())
+    atomic_write_text(here.run.path / "pass_rates.jsonl", lines)
+    numbers = summary.metrics() | speed | {f"rollouts/{name}": float(count) for name, count in counts.items()}
+    final = numbers | {"rollouts": str(store.folder)}
+    loggers = build_loggers(config.logger, here.run.path, config.name, config.model_dump())
+    try:
+        for logger in loggers:
+            logger.log_metrics(numbers, step=0)
+        log_table(loggers, "rollouts", shown)
+    finally:
+        close(loggers)
+    atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
+    log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+    log.info("rollouts: %s", store.folder)
+    return final
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
