@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+
+hypothesis.settings.register_profile("dsm", deadline=None, derandomize=True)  # a busy machine is no failure
+hypothesis.settings.load_profile("dsm")
 
 
 @pytest.fixture(autouse=True, scope="session")

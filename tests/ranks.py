@@ -16,7 +16,16 @@ import torch
 import torch.distributed as dist
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["dsm.training.stages", "tests.training.harness", "tests.ranks"])
+_context.set_forkserver_preload(
+    [
+        "dsm.training.stages",
+        "dsm.training.rl.stage",
+        "dsm.training.reward.label",
+        "dsm.evaluation.stage",
+        "tests.training.harness",
+        "tests.ranks",
+    ]
+)
 
 
 def run_ranks(ranks: int, function: Callable[..., Any], *arguments: Any, seconds: float = 180.0) -> list[Any]:

@@ -45,9 +45,12 @@ def test_every_command_composes_and_can_be_planned(
         "eval/greedy-01234567",
         "eval/votes-01234567",
         "tokenize/corpus-01234567/export",
+        "rollouts/answers-01234567/rollouts",
+        "reward/outcomes-01234567/export",
     ):
         (tmp_path / "runs" / folder).mkdir(parents=True)
-    (tmp_path / "runs/sft/mine-01234567/export/tokenizer.json").write_text("{}")
+    for export in ("sft/mine-01234567/export", "reward/outcomes-01234567/export"):
+        (tmp_path / "runs" / export / "tokenizer.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
 
     found = commands(tmp_path)

@@ -193,6 +193,7 @@ class BenchmarkConfig(Schema):
     official: OfficialConfig = Field(default_factory=OfficialConfig)
     likelihood: LikelihoodConfig = Field(default_factory=LikelihoodConfig)
     max_new_tokens: Count = Field(default=1024, description="tokens of an answer (paper: 1,024)")
+    greedy: bool = Field(default=False, description="one greedy answer an item, whatever `sampling` says")
     grader: dict[str, Any] = Field(
         default_factory=dict, description="house rules of this benchmark: they replace the grader's own of these names"
     )

@@ -12,6 +12,7 @@ from dsm.config.base import Count, Schema
 from dsm.config.benchmark import BenchmarkConfig
 from dsm.config.engine import EngineConfig
 from dsm.config.parallel import ParallelConfig
+from dsm.config.reward_model import ScorerConfig
 from dsm.config.run import ModelRunConfig
 from dsm.config.sandbox import SandboxConfig
 from dsm.config.tools import ToolConfig
@@ -58,6 +59,11 @@ class AnsweringConfig(Schema):
         """The grader with a benchmark's own house rules."""
         return GraderConfig.model_validate(self.grader.model_dump() | dict(rules))
 
+    def sampling_of(self, benchmark: BenchmarkConfig) -> SamplingConfig:
+        """How a benchmark's answers are drawn."""
+        greedy = {"n": 1, "temperature": 0.0, "top_p": 1.0, "ks": None}
+        return self.sampling.model_copy(update=greedy) if benchmark.greedy else self.sampling
+
     def check_benchmarks(self, benchmarks: Mapping[str, BenchmarkConfig]) -> None:
         """Raise ValueError where there is no benchmark, or one with house rules that the grader does not know."""
         if not benchmarks:
@@ -80,6 +86,9 @@ class EvalConfig(ModelRunConfig, AnsweringConfig):
     benchmarks: dict[str, BenchmarkConfig] = Field(default_factory=dict)
     parallel: ParallelConfig
     logger: LoggerConfig
+    reward_model: ScorerConfig | None = Field(
+        default=None, description="scores every answer: best-of-n and the weighted vote; null = none"
+    )
 
     def grader_of(self, benchmark: str) -> GraderConfig:
         """The run's grader with a benchmark's own house rules."""

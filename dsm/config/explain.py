@@ -171,7 +171,7 @@ def _keys_at(schema: Any, path: Sequence[int | str], values: Any) -> list[str]:
             if part in option.model_fields:
                 fields += _models_in(option.model_fields[str(part)].annotation)
         if isinstance(node, dict) and "name" in node:
-            fields = [field for field in fields if node["name"] in _tags(field)] or fields
+            fields = [field for field in fields or options if node["name"] in _tags(field)] or fields
         options = fields or options  # a name of the user's own, as of a source: the schema stays
     return [key for option in options for key in option.model_fields]
 

@@ -36,6 +36,7 @@ Exit status
   checkpoint was saved: the same command goes on | 1 with a traceback: a bug, please report it
 
 Examples
+  dsm stage=problems problems.n_train=5000 problems.difficulty=basic
   dsm stage=tokenizer data.sources.gsm8k.path=train.jsonl tokenizer.vocab_size=4096
   dsm experiment=gsm8k_mini data.sources.gsm8k.path=train.jsonl tokenizer.path=runs/tokenizer/HASH/export
   dsm stage=sft model=pretrained model.path=hub:org/name data.sources.mine.path=mine.jsonl.zst logger=wandb
@@ -43,6 +44,7 @@ Examples
   dsm stage=eval model.path=runs/sft/NAME-HASH/export benchmark=[gsm8k,math] data_root=benchmarks/
   dsm stage=eval model.path=hub:org/name benchmark=custom benchmarks.custom.data.path=mine.jsonl sampling=votes
   dsm stage=report evaluations.base=runs/eval/A evaluations.tuned=runs/eval/B baseline=base
+  dsm experiment=paradigm mode=plan
   dsm -m stage=sft data.sources.a.path=a.jsonl tokenizer.path=TOKENIZER optim.lr=1e-4,3e-4 seed=0,1
   torchrun --nproc-per-node 2 -m dsm stage=sft data.sources.a.path=a.jsonl tokenizer.path=TOKENIZER
 """

@@ -28,6 +28,9 @@ class ReportStageConfig(RunConfig):
     evaluations: dict[str, str] = Field(
         default_factory=dict, description="name: a `stage=eval` run's folder, or its results.json"
     )
+    curves: dict[str, str] = Field(
+        default_factory=dict, description="name: folder of a run that measured benchmarks while it trained"
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="what the report calls them, if not their name")
     baseline: str | None = Field(description="the evaluation that others are compared with; null = the first")
     report: ReportConfig
@@ -37,8 +40,8 @@ class ReportStageConfig(RunConfig):
         names = ", ".join(self.evaluations)
         if not self.evaluations:
             raise ValueError("evaluations={}: name at least one, as evaluations.NAME=runs/eval/FOLDER")
-        if unknown := [name for name in self.labels if name not in self.evaluations]:
-            raise ValueError(f"labels.{unknown[0]}: no such evaluation; there are {names}")
+        if unknown := [name for name in self.labels if name not in self.evaluations | self.curves]:
+            raise ValueError(f"labels.{unknown[0]}: no such evaluation or curve; there are {names}")
         if self.baseline is not None and self.baseline not in self.evaluations:
             raise ValueError(f"baseline={self.baseline}: must be one of {names}")
         labels = [self.label(name) for name in self.evaluations]
@@ -47,5 +50,5 @@ class ReportStageConfig(RunConfig):
         return self
 
     def label(self, name: str) -> str:
-        """What the report calls an evaluation."""
+        """What the report calls an evaluation, or a curve."""
         return self.labels.get(name, name)

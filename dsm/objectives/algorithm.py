@@ -44,7 +44,7 @@ from dsm.objectives.custom import load_function
 from dsm.objectives.kl import ESTIMATORS
 from dsm.objectives.observe import observe_all, tell_all
 from dsm.objectives.policy import CISPO, Clipped, Custom, Likelihood, PolicyTerm, SequenceClipped, engine_weights
-from dsm.objectives.preference import preference
+from dsm.objectives.preference import pair_margins, preference
 from dsm.objectives.samples import Assigned, Samples
 from dsm.objectives.sequences import spread, trained_lengths
 from dsm.objectives.streams import old_logprobs, stream
@@ -140,6 +140,16 @@ class Preferring(_Configured):
         """log sigma(Delta) of the pair, (T,)."""
         reference, preferred = stream("reference", logprobs, batch), stream("preferred", logprobs, batch)
         return preference(logprobs, reference, preferred, batch, self.preference.beta, self.preference.over)
+
+    def observe(self, logprobs: Tensor, entropy: Tensor, weights: Tensor, batch: MicroBatch) -> dict[str, Tensor]:
+        """What all tell, and of pairs: in how many the better answer gained more than the worse one, and Delta."""
+        reference, preferred = stream("reference", logprobs, batch), stream("preferred", logprobs, batch)
+        delta = self.preference.beta * pair_margins(logprobs, reference, preferred, batch, self.preference.over)
+        return super().observe(logprobs, entropy, weights, batch) | {
+            "preference/accuracy": (delta > 0).sum(),
+            "preference/delta": delta.sum(),
+            "preference/known": torch.tensor(float(len(delta)), device=delta.device),
+        }
 
 
 def build_algorithm(config: AlgorithmConfig) -> Algorithm:

@@ -8,7 +8,12 @@
 | token         | 1               | trained tokens                                 | language-model pre-training |
 | constant      | 1               | sequences x a fixed length                     | Dr. GRPO                    |
 
-|o_i| counts the trained tokens of sequence i.
+|o_i| counts the trained tokens of sequence i. Some variants put only the policy term under a common length M and leave
+the KL penalty outside the token sum, as a mean over the answer's own tokens (`algorithm=grpo_seed`):
+
+    (1 / G) sum_i [ (1 / M) sum_t min(...)_it  -  beta (1 / |o_i|) sum_t KL_it ]
+
+That is `constant` with constant_length M, and the penalty times M / |o_i| in the objective (`kl.common_length`).
 """
 
 from __future__ import annotations

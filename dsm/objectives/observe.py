@@ -61,7 +61,6 @@ def observe_all(
     trained = batch.targets != IGNORE
     coefficient = coefficients(objective, logprobs, entropy, weights, batch)[trained]
     logprobs, old = logprobs.detach()[trained], old_logprobs(logprobs.detach(), batch)[trained]
-    advantage = _known("advantage", batch, trained)
     sums = {
         "coefficient/positive": (coefficient > 0).sum(),
         "coefficient/negative": (coefficient < 0).sum(),
@@ -69,9 +68,6 @@ def observe_all(
         "coefficient/mean": coefficient.sum(),
         "coefficient/abs": coefficient.abs().sum(),
         "max/coefficient/abs": _largest(coefficient.abs()),
-        "advantage/mean": advantage.sum(),
-        "advantage/abs": advantage.abs().sum(),
-        "advantage/known": _count(advantage),
     }
     bins = torch.bucketize(coefficient[coefficient != 0], torch.tensor(EDGES, device=coefficient.device), right=True)
     counts = torch.bincount(bins, minlength=len(EDGES) + 1)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,37 +20,38 @@ from dsm.objectives.sequences import sequence_sums, spread, trained_lengths
 from dsm.ops.logprobs import IGNORE
 
 
-def preference(
-    logprobs: Tensor, reference: Tensor, preferred: Tensor, batch: MicroBatch, beta: float, over: Literal["mean", "sum"]
+def pair_margins(
+    logprobs: Tensor, reference: Tensor, preferred: Tensor, batch: MicroBatch, over: Literal["mean", "sum"]
 ) -> Tensor:
-    """log sigma(Delta) of the pair at every token of both its answers.
-
-    Under the normalisation 'sequence' (weights 1 / |o|, divided by the number of sequences, two a pair) this sums to
-    the mean of log sigma(Delta) over the pairs.
+    """Margin of the better answer minus that of the worse one, of each pair; none in a micro-batch of nothing.
 
     Args:
         preferred: (T,) 1 at the tokens of a better answer, -1 at those of a worse one.
         batch: the two answers of a pair are adjacent documents.
 
     Returns:
-        (T,).
+        (pairs,).
     """
     documents = len(batch.varlen.lengths)
     if documents % 2:
         if bool((batch.targets != IGNORE).any()):
             raise ValueError(f"{documents} documents in a micro-batch of pairs")
-        return logprobs * 0  # a rank without work
+        return logprobs[:0]
     margins = sequence_sums(preferred * (logprobs - reference), batch)
     if over == "mean":
         margins = margins / trained_lengths(batch)
-    delta = beta * margins.view(-1, 2).sum(1)
+    return margins.view(-1, 2).sum(1)
+
+
+def preference(
+    logprobs: Tensor, reference: Tensor, preferred: Tensor, batch: MicroBatch, beta: float, over: Literal["mean", "sum"]
+) -> Tensor:
+    """log sigma(Delta) of the pair at every token of both its answers, (T,).
+
+    Under the normalisation 'sequence' (weights 1 / |o|, divided by the number of sequences, two a pair) this sums to
+    the mean of log sigma(Delta) over the pairs.
+    """
+    delta = beta * pair_margins(logprobs, reference, preferred, batch, over)
+    if not len(delta):
+        return logprobs * 0  # a rank without work
     return spread(functional.logsigmoid(delta).repeat_interleave(2), batch)
-
-
-def accuracy(logprobs: Tensor, reference: Tensor, preferred: Tensor, batch: MicroBatch) -> Tensor:
-    """How many pairs' better answer has gained more than the worse one, by length-mean; a number."""
-    documents = len(batch.varlen.lengths)
-    if documents % 2:
-        return torch.zeros((), device=logprobs.device)
-    margins = sequence_sums(preferred * (logprobs - reference), batch) / trained_lengths(batch)
-    return (margins.view(-1, 2).sum(1) > 0).float().sum()

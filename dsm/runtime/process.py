@@ -39,8 +39,13 @@ class ProcessId:
     @classmethod
     def own(cls) -> ProcessId:
         """This process."""
-        found = _stat(os.getpid())
-        return cls(socket.gethostname(), _machine(), os.getpid(), found[1] if found else 0)
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """The process of this machine that has the id now."""
+        found = _stat(pid)
+        return cls(socket.gethostname(), _machine(), pid, found[1] if found else 0)
 
     @property
     def local(self) -> bool:

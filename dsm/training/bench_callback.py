@@ -205,7 +205,7 @@ class InTrainingEvaluation(Callback):
                 if self.world.first:
                     results["benchmarks"][task.name] = summarise(
                         records,
-                        self.config.sampling.ks,
+                        self.config.sampling_of(task.config).ks,
                         title=task.title,
                         protocol=task.protocol,
                         reference=task.config.reference,

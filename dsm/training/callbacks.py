@@ -271,7 +271,7 @@ class ProgressLine(Callback):
         """Move on."""
         assert isinstance(pl_module, UpdateModule)
         step, total = pl_module.progress.step, pl_module.settings.total_steps
-        text = self._text()
+        text = self._text(pl_module)
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -291,13 +291,13 @@ class ProgressLine(Callback):
         """Close the bar, so that what is printed next stands on a line of its own."""
         self.on_fit_end(trainer, pl_module)
 
-    def _text(self) -> str:
+    def _text(self, module: UpdateModule) -> str:
         newest = self.metrics.newest
         if not newest:
             return ""
         mfu = f", MFU {newest['speed/mfu']:.1%}" if "speed/mfu" in newest else ""
         return (
-            f"loss {newest['train/loss']:.4f}, {newest['speed/tokens_per_s']:,.0f} tokens/s{mfu},"
+            f"{module.headline(newest)}, {newest['speed/tokens_per_s']:,.0f} tokens/s{mfu},"
             f" {newest['memory/peak_gb']:.2f} GB, lr {newest['train/lr']:.2e},"
             f" grad norm {newest['train/grad_norm']:.3f}"
         )

@@ -31,7 +31,7 @@ from dsm.runtime.loggers import JsonlLogger, build_loggers, close
 from dsm.runtime.session import Session
 from dsm.training.callbacks import Metrics, ProgressLine, Samples, Validation
 from dsm.training.checkpoint import ExactCheckpoint
-from dsm.training.material import Material
+from dsm.training.material import Material, Steps
 from dsm.training.step import UpdateModule
 from dsm.training.strategy import choose_strategy
 
@@ -41,7 +41,7 @@ log = logging.getLogger("dsm")
 def fit(
     config: TrainingConfig,
     module: UpdateModule,
-    material: Material,
+    material: Material[Steps],
     tokenizer: PreTrainedTokenizerBase,
     here: Session,
     callbacks_of_stage: Sequence[Callback] = (),
@@ -56,8 +56,7 @@ def fit(
     """
     world, run = here.world, here.run
     stream = material.stream
-    attended = [batch.varlen.mean_attended_length for batch in stream[0].microbatches]
-    flops_per_token = module.model.flops_per_token(sum(attended) / len(attended))
+    flops_per_token = module.model.flops_per_token(stream.mean_attended_length)
     metrics = Metrics(config.trainer.log_every, flops_per_token, world.size)
     checkpoint = ExactCheckpoint(
         run.checkpoints, config.checkpoint, material.facts, world, config.seed, start=run.checkpoint
@@ -122,7 +121,7 @@ def _devices(config: TrainingConfig, world: World, model: CausalLM) -> dict[str,
 def _finish(
     config: TrainingConfig,
     module: UpdateModule,
-    material: Material,
+    material: Material[Steps],
     tokenizer: PreTrainedTokenizerBase,
     here: Session,
     weights: dict[str, Tensor],

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.data import SourceConfig
 from dsm.config.run import SFTConfig
-from dsm.data.batch import MicroBatch, step_batch
+from dsm.data.batch import MicroBatch, StepBatch, step_batch
 from dsm.data.instructions import (
     PackedExamples,
     TokenisedExamples,
@@ -34,8 +35,38 @@ from dsm.runtime.session import Session
 log = logging.getLogger("dsm")
 
 
+class Steps(Protocol):
+    """The steps of a run as Lightning's loop wants them: read from data, or sampled on the way."""
+
+    @property
+    def steps(self) -> int:
+        """In the whole run."""
+        ...
+
+    @property
+    def sequences_per_step(self) -> int | Fraction:
+        """Over all ranks."""
+        ...
+
+    def first_sequence(self, step: int) -> int:
+        """The sequence that a step begins with; of `steps`, the number of all."""
+        ...
+
+    @property
+    def mean_attended_length(self) -> float:
+        """Tokens that a token attends to on average, for the count of operations."""
+        ...
+
+    def loader(self, first_step: Callable[[], int]) -> Iterable[StepBatch]:
+        """The steps from `first_step()` on, in order; with a length, or Lightning would fetch one ahead."""
+        ...
+
+
+S_co = TypeVar("S_co", bound=Steps, covariant=True)
+
+
 @dataclass(frozen=True)
-class Material:
+class Material(Generic[S_co]):
     """What a run trains on.
 
     Attributes:
@@ -48,7 +79,7 @@ class Material:
         about: what the log and the model card say of the data.
     """
 
-    stream: StepStream
+    stream: S_co
     sources: Sequence[str]
     validation: Sequence[MicroBatch]
     held_out: Sequence[str]
@@ -57,7 +88,7 @@ class Material:
     about: dict[str, Any]
 
 
-def instruction_material(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, here: Session) -> Material:
+def instruction_material(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, here: Session) -> Material[StepStream]:
     """Tokenise (rank 0; the others read its cache), hold out, fit to the context, order and pack."""
     data, world = config.data, here.world
     cache = Path(config.paths.cache)

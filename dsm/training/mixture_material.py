@@ -22,7 +22,7 @@ _PROMPT_TOKENS = 32
 
 def mixture_material(
     config: PretrainConfig, tokenizer: PreTrainedTokenizerBase, vocab_size: int, here: Session
-) -> Material:
+) -> Material[StepStream]:
     """Open the stores (rank 0 first, for it may have documents to pack), lay out the budget, read the held-out rows.
 
     Args:

@@ -20,7 +20,7 @@ from dsm.runtime.session import Session, session
 from dsm.training.bench_callback import in_training_evaluation
 from dsm.training.fit import fit
 from dsm.training.likelihood import LikelihoodModule
-from dsm.training.material import Material, instruction_material
+from dsm.training.material import Material, Steps, instruction_material
 from dsm.training.mixture_material import mixture_material
 from dsm.training.spikes import SpikeGuard
 from dsm.training.step import StepSettings
@@ -69,7 +69,7 @@ def fine_tune(config: SFTConfig) -> dict[str, Any]:
 
 
 def _module(
-    config: TrainingConfig, material: Material, tokenizer: PreTrainedTokenizerBase, here: Session
+    config: TrainingConfig, material: Material[Steps], tokenizer: PreTrainedTokenizerBase, here: Session
 ) -> LikelihoodModule:
     """The model, whole or in shards, with the step that trains it."""
     sharding = model_sharding(config, here.world)

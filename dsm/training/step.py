@@ -12,7 +12,7 @@ coefficient.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -33,6 +33,9 @@ from dsm.ops.logprobs import IGNORE
 from dsm.ops.norms import clip_grad_norm
 from dsm.runtime import watch
 from dsm.training.optim import build_adamw
+
+LARGEST = "max/"
+"""What the names of observed numbers begin with of which the largest is wanted, not the sum."""
 
 
 @dataclass
@@ -116,6 +119,8 @@ class UpdateModule(pl.LightningModule):
     def observe(self, logprobs: Tensor, entropy: Tensor, weights: Tensor, batch: MicroBatch) -> dict[str, Tensor]:
         """What a method wants to know of a step: numbers that are summed over its micro-batches and ranks.
 
+        Of names that begin with "max/" the largest is taken instead.
+
         Args:
             logprobs, entropy: as for `objective`, detached.
             weights: (T,) the tokens' weights under the run's normalisation.
@@ -181,7 +186,7 @@ class UpdateModule(pl.LightningModule):
                 self.manual_backward(-scale * objective)
             sums += told
             for name, value in seen_here.items():
-                observed[name] = observed.get(name, 0) + value.double()
+                observed[name] = _joined(name, observed.get(name), value.double())
         sums = self.sum_over_ranks(sums).cpu()
 
         report = StepReport(
@@ -200,8 +205,7 @@ class UpdateModule(pl.LightningModule):
                 report.extra[f"train/loss/{name}"] = -logprobs / trained
             report.extra[f"mix/tokens/{name}"] = seen[number]
         if observed:
-            totals = self.sum_over_ranks(torch.stack(list(observed.values()))).tolist()
-            report.extra |= self.tell(dict(zip(observed, totals, strict=True)), report)
+            report.extra |= self.tell(self._over_ranks(observed), report)
         report.applied = self._update(report, trained=count > 0)
         self.report = report
         progress.step += 1
@@ -225,18 +229,20 @@ class UpdateModule(pl.LightningModule):
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
         report.lr = learning_rate(settings.scheduler, settings.optim.lr, progress.step, settings.total_steps)
         for group in optimizer.param_groups:
-            group["lr"] = report.lr
-        limit = settings.optim.clip_norm
-        report.grad_norm = float(clip_grad_norm(self.model.parameters(), math.inf if limit is None else limit))
+            group["lr"] = report.lr * group.get("rate", 1.0)
+        report.grad_norm = self.clip()
         # Every rank holds the same summed gradient and loss, so every rank takes the same branch.
         applied = trained and math.isfinite(report.grad_norm) and math.isfinite(report.loss)
         if not applied:
             progress.skipped_in_a_row += 1
             if progress.skipped_in_a_row > settings.max_skipped_steps:
+                what, advice = "nothing to train on", "look at the data and, where there is one, at the reward"
+                if trained:
+                    what = f"no usable gradient (loss {report.loss}, gradient norm {report.grad_norm})"
+                    advice = "lower optim.lr, look at the data"
                 raise NonFiniteError(
-                    f"training: {progress.skipped_in_a_row} steps in a row had no usable gradient (loss {report.loss},"
-                    f" gradient norm {report.grad_norm}, step {progress.step}); lower optim.lr, look at the data, or"
-                    f" raise trainer.max_skipped_steps={settings.max_skipped_steps}"
+                    f"training: {progress.skipped_in_a_row} steps in a row had {what}, up to step {progress.step};"
+                    f" {advice}, or raise trainer.max_skipped_steps={settings.max_skipped_steps}"
                 )
         else:
             progress.skipped_in_a_row = 0
@@ -249,6 +255,15 @@ class UpdateModule(pl.LightningModule):
         optimizer.zero_grad(set_to_none=True)
         return applied
 
+    def clip(self) -> float:
+        """Clip the model's gradient; the norm it had, the same on every rank."""
+        limit = self.settings.optim.clip_norm
+        return float(clip_grad_norm(self.model.parameters(), math.inf if limit is None else limit))
+
+    def headline(self, metrics: Mapping[str, float]) -> str:
+        """What a line of progress begins with."""
+        return f"loss {metrics['train/loss']:.4f}"
+
     def as_many_everywhere(self, microbatches: Sequence[MicroBatch]) -> list[MicroBatch]:
         """These, and for a sharded model some of nothing: all its ranks gather it in every forward pass."""
         microbatches = list(microbatches)
@@ -258,9 +273,25 @@ class UpdateModule(pl.LightningModule):
             microbatches += [collate([NOTHING]).to(self.device)] * (int(most) - len(microbatches))
         return microbatches
 
+    def _over_ranks(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
+        """What the ranks have observed, put together."""
+        values = torch.stack(list(observed.values()))
+        highest = torch.tensor([name.startswith(LARGEST) for name in observed], device=values.device)
+        sums = self.sum_over_ranks(torch.where(highest, 0.0, values))
+        if self.trainer.world_size > 1 and bool(highest.any()):
+            values = values.to(self.device)
+            dist.all_reduce(values, dist.ReduceOp.MAX, group=getattr(self.trainer.strategy, "data_group", None))
+        return dict(zip(observed, torch.where(highest, values, sums).tolist(), strict=True))
+
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """A small tensor summed over the ranks that see different data (unchanged in a single process)."""
         values = values.to(self.device)
         if self.trainer.world_size > 1:
             dist.all_reduce(values, group=getattr(self.trainer.strategy, "data_group", None))
         return values
+
+
+def _joined(name: str, one: Tensor | None, other: Tensor) -> Tensor:
+    if one is None:
+        return other
+    return torch.maximum(one, other) if name.startswith(LARGEST) else one + other

@@ -153,6 +153,8 @@ PLACEHOLDERS = {
     "tokenizer.path": "tokenizer.path=tok",
     "data.sources": "data.sources.a.path=a.jsonl",
     "data.sources.gsm8k.path": "data.sources.gsm8k.path=a.jsonl",
+    "prompts.sources.gsm8k.path": "prompts.sources.gsm8k.path=a.jsonl",
+    "prompts.sources.math.path": "prompts.sources.math.path=b.jsonl",
     "mix.root": "mix.root=stores",
 }
 """What an experiment leaves to the user, by the key that the refusal names."""

@@ -298,7 +298,7 @@ def test_order_of_groups_and_split_change_nothing(name: str) -> None:
 
 def test_engine_weights_act_on_the_policy_term_alone() -> None:
     samples, documents = exploration(8)
-    samples = with_old(samples, documents, THETA)
+    samples = with_old(samples, documents, near(THETA, 53))
     algorithm, loss = configured("grpo", max_engine_weight=1.5)
     assert "engine" in algorithm.needs
     formulas = Formulas(algorithm, samples, documents)

@@ -18,7 +18,15 @@ from dsm.objectives.algorithm import Algorithm, build_algorithm
 from dsm.objectives.normalise import Normalisation, token_weights
 from dsm.objectives.observe import EDGES, bin_names
 from dsm.ops.logprobs import IGNORE
-from tests.objectives.policy_lab import NAMES, batch_logprobs, configured, exploration, microbatch, parameters
+from tests.objectives.policy_lab import (
+    NAMES,
+    answer_logprobs,
+    batch_logprobs,
+    configured,
+    exploration,
+    microbatch,
+    parameters,
+)
 
 THETA = parameters(100)
 
@@ -180,6 +188,22 @@ def test_what_is_told_of_ratios_and_kl() -> None:
     assert told["train/engine/gap_abs_max"] == pytest.approx(abs(old - engine).max(), rel=1e-4)
     assert told["train/engine/weight_raw"] == pytest.approx(np.exp(old - engine).mean(), rel=1e-4)
     assert told["train/engine/weight"] == pytest.approx(np.exp(old - engine).clip(max=1.5).mean(), rel=1e-4)
+
+
+def test_what_is_told_of_pairs() -> None:
+    algorithm, loss = configured("dpo")
+    samples, documents = exploration(14)
+    assigned = algorithm.assign(samples)
+    batch = microbatch(assigned, documents, assigned.kept)
+    assert samples.reference is not None
+    margins = [
+        [float((answer_logprobs(THETA, documents[i]).numpy() - samples.reference[i]).mean()) for i in pair]
+        for pair in assigned.kept
+    ]
+    told = algorithm.tell({k: float(v) for k, v in seen(algorithm, loss, batch).items()}, 1000, 2 * len(margins))
+    assert len(margins) > 2
+    assert told["train/preference/accuracy"] == pytest.approx(np.mean([a > b for a, b in margins]))
+    assert told["train/preference/delta"] == pytest.approx(np.mean([2 * (a - b) for a, b in margins]), rel=1e-4)
 
 
 def test_a_new_algorithm_is_a_function_and_a_file(tmp_path: Path) -> None:

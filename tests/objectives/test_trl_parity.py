@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,7 @@ def parity() -> ModuleType:
     spec = importlib.util.spec_from_file_location("grpo_parity", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -37,7 +38,8 @@ def test_loss_and_gradient_are_theirs(parity: ModuleType, folder: Path, number: 
     assert found["loss"] < parity.LIMIT, case.name
     assert found["relative"] < parity.LIMIT, case.name
     assert found["norm"] > 0.1
-    assert (found["clipped"] > 0) == (mu == 2 and case.algorithm != "cispo") or case.algorithm == "cispo"
+    if case.algorithm != "cispo":  # its cap is far away
+        assert (found["clipped"] > 0) == (mu == 2)
 
 
 def test_every_case_is_tested(parity: ModuleType) -> None:

@@ -35,7 +35,15 @@ from dsm.training.checkpoint.writing import _ChecksummedFiles, _Writer
 from dsm.training.step import UpdateModule
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["dsm.training.stages", "tests.training.harness"])
+_context.set_forkserver_preload(
+    [
+        "dsm.training.stages",
+        "dsm.training.rl.stage",
+        "dsm.training.reward.label",
+        "dsm.evaluation.stage",
+        "tests.training.harness",
+    ]
+)
 _training_step = UpdateModule.training_step
 DROPOUT = "model.config.attention_dropout=0.1"  # makes a run depend on the state of the random generator
 

@@ -5,15 +5,25 @@ Numbers that only the data can tell (steps when the budget is in epochs, how ful
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dsm.config.evaluation import EvalConfig
+from dsm.config.pipeline import PipelineConfig
 from dsm.config.plan.disk import folder_rows
 from dsm.config.plan.evaluation import evaluation_sections
 from dsm.config.plan.pretrain import pretrain_sections
+from dsm.config.plan.reward import label_sections, reward_sections
+from dsm.config.plan.rl import rl_sections
+from dsm.config.plan.rollouts import rollouts_sections
 from dsm.config.plan.sft import sft_sections
 from dsm.config.plan.table import Rows, render
 from dsm.config.plan.texts import tokenize_sections, tokenizer_sections
 from dsm.config.pretrain import PretrainConfig
+from dsm.config.problems import ProblemsStageConfig
 from dsm.config.report import ReportStageConfig
+from dsm.config.reward_model import LabelConfig, RewardTrainingConfig
+from dsm.config.rl import RLConfig
+from dsm.config.rollout import RolloutsConfig
 from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig
 from dsm.config.store import TokenizeConfig
 
@@ -27,7 +37,16 @@ def plan_text(config: RunConfig) -> str:
         UserError: what lies on the disk contradicts the settings (too small a vocabulary), or is no JSON; a source
             would be read more often than it may.
     """
-    return render({f"Plan of stage={config.stage}": folder_rows(config)} | _sections(config))
+    plan = render({f"Plan of stage={config.stage}": folder_rows(config)} | _sections(config))
+    return "\n\n".join([plan, *_step_plans(config)]) if isinstance(config, PipelineConfig) else plan
+
+
+def _step_plans(config: PipelineConfig) -> Iterator[str]:
+    from dsm.config.steps import pipeline_steps  # composes, so it knows all stages
+
+    steps = pipeline_steps(config)
+    for number, step in enumerate(steps, start=1):
+        yield f"== step {number} of {len(steps)}: {step.name}\n{plan_text(step.config)}"
 
 
 def _sections(config: RunConfig) -> dict[str, Rows]:
@@ -40,8 +59,18 @@ def _sections(config: RunConfig) -> dict[str, Rows]:
             return pretrain_sections(config)
         case SFTConfig():
             return sft_sections(config)
+        case RolloutsConfig():
+            return rollouts_sections(config)
+        case RLConfig():
+            return rl_sections(config)
+        case LabelConfig():
+            return label_sections(config)
+        case RewardTrainingConfig():
+            return reward_sections(config)
         case EvalConfig():
             return evaluation_sections(config)
+        case ProblemsStageConfig():
+            return {"Problems": [(key, str(value)) for key, value in config.problems.model_dump().items()]}
         case ReportStageConfig():
             return {"Evaluations": [(config.label(name), path) for name, path in config.evaluations.items()]}
     return {}

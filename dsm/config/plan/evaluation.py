@@ -22,6 +22,7 @@ def evaluation_sections(config: EvalConfig) -> dict[str, Rows]:
             ("prompts", asked if asked != "auto" else auto),
             ("answers", f"{sampling.n:,} an item, {how}"),
             ("grader", config.grader.name),
+            *([("reward model", config.reward_model.path)] if config.reward_model is not None else []),
         ],
     }
     for name, benchmark in config.benchmarks.items():

@@ -1,0 +1,80 @@
+"""`stage=pipeline`: runs one after another, each fed by those before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from pydantic import Field, model_serializer, model_validator
+
+from dsm.config.base import Count, Schema
+from dsm.config.run import RunConfig
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+REFERENCES = ("out", "all", "each")
+"""`${out:STEP}`, `${all:STEP,STEP}`, `${each:VARIABLE}`: what a step's settings may say of others and of itself."""
+
+for _kind in REFERENCES:  # they stand for themselves until the pipeline knows its steps' folders
+    OmegaConf.register_new_resolver(
+        _kind, lambda *names, kind=_kind: f"${{{kind}:{','.join(map(str, names))}}}", replace=True
+    )
+
+Value = str | int | float | bool
+Repetitions = dict[str, Annotated[list[Value], Field(min_length=1)] | dict[str, dict[str, Any]]]
+
+
+class StepConfig(Schema):
+    """One step, or one for each of several values.
+
+    Attributes:
+        use: the groups that it chooses: stage, experiment, model, algorithm, ...
+        foreach: variable: its values, or names with the settings that each brings; all combinations make a step. Or the
+            name of an earlier step, to be repeated as that one is.
+        settings: all other keys: settings of the step's own stage, nested as in its configuration.
+    """
+
+    use: dict[str, Value | list[str] | None] = Field(min_length=1)
+    foreach: str | Repetitions = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        own = {key: given[key] for key in ("use", "foreach") if key in given}
+        return own | {"settings": {key: value for key, value in given.items() if key not in own}}
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        return {"use": self.use, "foreach": self.foreach, **self.settings}
+
+    @model_validator(mode="after")
+    def _has_a_stage(self) -> StepConfig:
+        if not self.use.keys() & {"stage", "experiment"}:
+            raise ValueError("use: names no stage; give use.stage=NAME or use.experiment=NAME")
+        return self
+
+
+class PipelineConfig(RunConfig):
+    """`stage=pipeline`: an ordered mapping of steps."""
+
+    stage: Literal["pipeline"]
+    vars: dict[str, Any] = Field(default_factory=dict, description="whatever steps say as ${vars.NAME}")
+    steps: dict[str, StepConfig | None] = Field(default_factory=dict, description="null leaves a step out")
+    threads: Count | None = Field(description="threads of each step's process; null: as many as torch likes")
+
+    @model_validator(mode="after")
+    def _steps_are_named(self) -> PipelineConfig:
+        if not any(self.steps.values()):
+            raise ValueError(
+                "steps={}: name at least one, as steps.NAME.use.stage=STAGE, or choose an experiment that has some"
+            )
+        for name in self.steps:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"steps.{name}: names a folder; allowed are letters, digits, dot, hyphen, underscore")
+        if self.resume not in ("auto", "never"):
+            raise ValueError(f"resume={self.resume}: allowed here: auto, never; a step has a resume of its own")
+        return self

@@ -1,0 +1,1 @@
+"""Runs one after another: `stage=pipeline`."""
