@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from dsm.config.answers import GraderConfig
 from dsm.config.base import Count, Schema
 from dsm.config.benchmark import BenchmarkConfig
-from dsm.config.engine import EngineConfig
+from dsm.config.engine import AnyEngineConfig
 from dsm.config.parallel import ParallelConfig
 from dsm.config.reward_model import ScorerConfig
 from dsm.config.run import ModelRunConfig
@@ -53,7 +53,7 @@ class AnsweringConfig(Schema):
     grader: GraderConfig
     sandbox: SandboxConfig
     tools: ToolConfig
-    engine: EngineConfig
+    engine: AnyEngineConfig
 
     def grader_with(self, rules: Mapping[str, Any]) -> GraderConfig:
         """The grader with a benchmark's own house rules."""

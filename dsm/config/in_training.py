@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from dsm.config.benchmark import BenchmarkConfig
+from dsm.config.engine import EngineConfig
 from dsm.config.evaluation import AnsweringConfig, EvalConfig
 from dsm.config.run import TrainingConfig
 
@@ -14,6 +15,7 @@ from dsm.config.run import TrainingConfig
 class InTrainingEvalConfig(AnsweringConfig):
     """When the live model is measured, and how. Changes nothing in what training results in."""
 
+    engine: EngineConfig  # embedded: it takes live weights, however they are sharded
     every_tokens: int = Field(
         gt=0, lt=2**63, description="tokens of the budget between two evaluations; one is made at the end in any case"
     )

@@ -18,7 +18,7 @@ from dsm.evaluation.tasks import Bench, model_fingerprint
 from dsm.files import atomic_write_text
 from dsm.models.build import build_model, transformers_config
 from dsm.rewards.reward_model import reward_model_fingerprint
-from dsm.rollout.embedded import EmbeddedEngine
+from dsm.rollout.engines import make_engine
 from dsm.runtime.launch import accelerator
 from dsm.runtime.loggers import build_loggers, close, log_table
 from dsm.runtime.session import Session, session
@@ -54,7 +54,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
                 about,
             )
         model = build_model(config.model, len(tokenizer), seed=config.seed).eval()
-        engine = EmbeddedEngine(model.to(device), tokenizer, config.engine)
+        engine = make_engine(config.engine, model.to(device), tokenizer)
         log.info("model: %s parameters on %s", f"{model.num_parameters():,}", device)
         runner = Runner(config, engine, here.run.path / "items", here.world)
         results: dict[str, Any] = {"model": config.model.path or config.name, "benchmarks": {}}

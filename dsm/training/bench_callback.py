@@ -30,6 +30,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from dsm.config.engine import EngineConfig
 from dsm.config.evaluation import EvalConfig
 from dsm.config.in_training import MeasuredConfig
 from dsm.errors import StoppedError
@@ -219,6 +220,7 @@ class InTrainingEvaluation(Callback):
     def _loaded(self, module: UpdateModule) -> tuple[EmbeddedEngine, str]:
         """The engine with the module's weights in the precision of training, and what tells these weights apart."""
         asked = self.config.engine
+        assert isinstance(asked, EngineConfig)  # InTrainingEvalConfig takes no other
         if asked.dtype == "auto":
             asked = asked.model_copy(update={"dtype": "bfloat16" if module.settings.precision == "bf16" else "float32"})
         weights = _Fingerprinted(module.model, getattr(torch, asked.dtype))
