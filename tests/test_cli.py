@@ -45,7 +45,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     # what is wrong: the command line, and what its one line must hold
     "no stage": (["optim.lr=1"], ["stage: must be given", "sft", "tokenizer"]),
     "null experiment": (["experiment=null"], ["stage: must be given"]),
-    "unknown stage": (["stage=stf"], ["stage=stf", "pretrain, report, sft, tokenize, tokenizer", "did you mean sft?"]),
+    "unknown stage": (
+        ["stage=stf"],
+        ["stage=stf", "pretrain, problems, report, reward, rl, rollouts, sft", "did you mean sft?"],
+    ),
     "stage a group": (["stage.foo=3", "experiment=gsm8k_mini"], ["stage={foo:3}", "sft"]),
     "bare word": (["sft"], ["sft: cannot be read", "did you mean stage=sft?"]),
     "unknown experiment": (["experiment=gsm8k_min"], ["experiment=gsm8k_min", "did you mean gsm8k_mini?"]),
@@ -103,7 +106,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "path and architecture": ([*SFT, "model.path=x"], ["model.path=x", "architecture=llama", "exactly one"]),
     "pretrained without path": ([*SFT, "model=pretrained"], ["model.path=null: must be given"]),
     "vocabulary in the architecture": ([*SFT, "model.config.vocab_size=3"], ["model.config.vocab_size", "tokenizer"]),
-    "settings of another stage": ([*TOK, "optim.lr=3"], ["optim.lr=3: stage=tokenizer has no optim", "stage=sft has"]),
+    "settings of another stage": ([*TOK, "optim.lr=3"], ["optim.lr=3: stage=tokenizer has no optim", "stage=sft, "]),
     "group of another stage": ([*TOK, "optim=adamw"], ["optim=adamw: stage=tokenizer has no group optim", "data"]),
     "no room for the bytes": ([*TOK, "tokenizer.vocab_size=100"], ["vocab_size=100: must be at least 264"]),
     "string for a list": ([*TOK, "data.fields=text"], ["data.fields=text: must be a list"]),

@@ -79,7 +79,8 @@ def _unknown_key(path: tuple[int | str, ...], value: Any, values: dict[str, Any]
     where = parent or f"stage={stage}"
     others = [] if parent else [f"stage={name}" for name, (other, _) in STAGES.items() if last in other.model_fields]
     if others:
-        return f"{given}: {where} has no {last} ({', '.join(others)} has); it takes {allowed}"
+        have = "has" if len(others) == 1 else "have"
+        return f"{given}: {where} has no {last} ({', '.join(others)} {have}); it takes {allowed}"
     # A misspelt group is known by its option: 'modle=tiny' means model, not mode.
     fitting = [name for name in keys if not parent and str(value) in groups().get(name, [])]
     near = closest(last, fitting) or closest(last, keys)

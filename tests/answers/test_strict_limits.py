@@ -136,9 +136,9 @@ NONSENSE += [
 def test_bounded(texts: list[str]) -> None:
     for text in texts:
         for gold, answer in ((text, "5"), ("5", text), (text, text + " + 0"), ("x^2+1", text), (r"\{1,2\}", text)):
-            start = time.perf_counter()
+            start = time.process_time()
             verdict = grade(gold, answer, RULES)
-            assert time.perf_counter() - start < SECONDS, (gold[:40], answer[:40])
+            assert time.process_time() - start < SECONDS, (gold[:40], answer[:40])
             assert verdict.outcome in ("correct", "wrong", "ungradable")
 
 
@@ -150,9 +150,9 @@ def test_random_texts() -> None:
     km/h Matrix([[1,2]]) 的 ½ ² √"""
     for _ in range(800):
         one, other = (" ".join(rng.choices(pieces.split(), k=rng.randint(1, 14))) for _ in range(2))
-        start = time.perf_counter()
+        start = time.process_time()
         grade(one, other, RULES)
-        assert time.perf_counter() - start < SECONDS, (one, other)
+        assert time.process_time() - start < SECONDS, (one, other)
 
 
 def test_nothing_is_evaluated(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def start_ranks(
     ]
 
 
-def finish(processes: list[BaseProcess], seconds: float = 60.0) -> list[int | None]:
+def finish(processes: list[BaseProcess], seconds: float = 240.0) -> list[int | None]:
     """Wait for all of them, kill what hangs; their exit statuses (None = it hung)."""
     deadline = time.monotonic() + seconds
     for process in processes:

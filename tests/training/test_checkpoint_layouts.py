@@ -120,7 +120,7 @@ SHARDED = ("parallel.strategy=fsdp", "trainer.steps=3", "trainer.validate_every=
 
 def run_sharded(lab: Lab, ranks: int, runs: Path, *settings: str) -> Path:
     output = runs.with_suffix(".log")
-    statuses = finish(start_ranks(ranks, lab.command(runs, *SHARDED, *settings), output), seconds=180)
+    statuses = finish(start_ranks(ranks, lab.command(runs, *SHARDED, *settings), output))
     assert statuses == [0] * ranks, output.with_suffix(".0").read_text()
     return run_folder(runs)
 
@@ -130,7 +130,7 @@ def test_a_sharded_run_goes_on_anywhere(lab: Lab, tmp_path: Path) -> None:
     whole = run_sharded(lab, 2, tmp_path / "whole", DROPOUT)
     command = lab.command(tmp_path / "stopped", *SHARDED, DROPOUT, "checkpoint.every=100")
     trouble = {1: partial(will_be_signalled, 1, signal.SIGUSR1)}
-    statuses = finish(start_ranks(2, command, tmp_path / "output", trouble), seconds=180)
+    statuses = finish(start_ranks(2, command, tmp_path / "output", trouble))
     assert statuses == [128 + signal.SIGUSR1] * 2, (tmp_path / "output.0").read_text()
     assert_same_run(run_sharded(lab, 2, tmp_path / "stopped", DROPOUT), whole)
 

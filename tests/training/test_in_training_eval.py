@@ -204,7 +204,7 @@ def test_what_a_stop_left_is_done_by_the_next_start(
     for step, items, number in STOPS:
         trouble = partial(will_be_signalled_at_item, step, items, number)
         status = -number if number == signal.SIGKILL else 128 + number
-        assert finish([start(command, output, trouble)], seconds=120) == [status], output.read_text()
+        assert finish([start(command, output, trouble)]) == [status], output.read_text()
         place = folder_of(tmp_path) / "evaluations" / f"step-{step:08d}"
         assert not (place / "results.json").exists()
     assert 3 <= len(there := [row["id"] for row in answered(place)]) < ITEMS

@@ -102,7 +102,7 @@ def test_a_mistake_ends_every_rank_with_one_message(lab: Lab, tmp_path: Path) ->
     data = tmp_path / "bad.jsonl"
     data.write_text('{"a": 1}\n' * 3)
     command = lab.command(tmp_path / "runs", f"data.sources.problems.path={data}")
-    assert finish(start_ranks(2, command, tmp_path / "output"), seconds=30) == [2, 2]
+    assert finish(start_ranks(2, command, tmp_path / "output")) == [2, 2]
     lines = (tmp_path / "output.0").read_text().splitlines()
     (message,) = (line for line in lines if line.startswith("dsm: "))
     assert "none of its 3 rows can be used" in message

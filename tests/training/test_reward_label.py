@@ -129,7 +129,7 @@ def test_the_stage_goes_on_and_deals_out(vocabulary: Path, tmp_path: Path) -> No
 
     output = tmp_path / "output"
     two = command(tmp_path / "two", vocabulary, store)
-    assert finish(start_ranks(2, two, output), seconds=120) == [0, 0], output.with_suffix(".0").read_text()
+    assert finish(start_ranks(2, two, output)) == [0, 0], output.with_suffix(".0").read_text()
     assert (run_of(tmp_path / "two") / "labels.jsonl").read_text() == lines
 
 

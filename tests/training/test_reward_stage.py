@@ -161,7 +161,7 @@ def test_outcomes_from_rollouts_on_one_rank_and_two(objective: str, vocabulary: 
     assert main(command(tmp_path / "one", vocabulary, *settings, "trainer.examples_per_step=5")) == 0
     two = command(tmp_path / "two", vocabulary, *settings, "trainer.examples_per_step=5")
     output = tmp_path / "output"
-    assert finish(start_ranks(2, two, output), seconds=120) == [0, 0], output.with_suffix(".0").read_text()
+    assert finish(start_ranks(2, two, output)) == [0, 0], output.with_suffix(".0").read_text()
     one, other = run_of(tmp_path / "one"), run_of(tmp_path / "two")
     for line, wanted in zip(curve(other), curve(one), strict=True):
         assert line == pytest.approx(wanted, rel=1e-4, abs=1e-6)
@@ -180,7 +180,7 @@ def test_a_stopped_run_goes_on_to_the_bit(vocabulary: Path, tmp_path: Path) -> N
     assert main(command(tmp_path / "whole", vocabulary, *settings)) == 0
     arguments, output = command(tmp_path / "stopped", vocabulary, *settings), tmp_path / "output"
     stopped = start(arguments, output, partial(will_be_signalled, 3, signal.SIGKILL))
-    assert finish([stopped], seconds=120) == [-signal.SIGKILL]
+    assert finish([stopped]) == [-signal.SIGKILL]
     assert main(arguments) == 0
     assert_same_run(run_of(tmp_path / "stopped"), run_of(tmp_path / "whole"))
 

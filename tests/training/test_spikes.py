@@ -268,7 +268,7 @@ def test_a_run_skips_what_is_a_spike_also_after_a_kill(lab: Lab, store: Path, tm
     assert curves[8]["train/skipped_steps"] == curves[8]["spike/skipped"] == len(listed) < 8
 
     kill = partial(will_be_signalled, listed[-1]["step"] - 1, signal.SIGKILL)  # in the step that is to be skipped
-    assert finish([start(killed, tmp_path / "output", kill)], seconds=120) == [-signal.SIGKILL]
+    assert finish([start(killed, tmp_path / "output", kill)]) == [-signal.SIGKILL]
     assert main(killed) == 0
     (folder,) = (tmp_path / "killed" / "pretrain").iterdir()
     assert_same_run(folder, reference)
