@@ -68,7 +68,7 @@ def test_samples_have_scores_and_the_table_has_the_votes(
     supervision: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The scores are what transformers finds for prompt and answer; of steps the least."""
-    monkeypatch.setattr(stage, "EmbeddedEngine", Scripted)
+    monkeypatch.setattr(stage, "make_engine", lambda config, *given: Scripted(*given, config))
     data = write_rows(tmp_path / "problems.jsonl", *[{"question": f"What is {i} + 1?", "answer": "2"} for i in (1, 2)])
     settings = [
         "stage=eval", f"model.path={models / 'policy'}", f"paths.runs={tmp_path / 'runs'}", "benchmark=custom",

@@ -93,7 +93,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, int], str]]
 
     def use(answers: Callable[[str, int], str]) -> type[Scripted]:
         engine = type("Script", (Scripted,), {"answers": staticmethod(answers), "requests": []})
-        monkeypatch.setattr(stage, "EmbeddedEngine", engine)
+        monkeypatch.setattr(stage, "make_engine", lambda config, *given: engine(*given, config))
         return engine
 
     return use
