@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from dsm.errors import LOST_RANK, UserError
 
@@ -18,9 +20,9 @@ _GRACE_S = 20.0
 def patience(seconds: float, what: str, key: str) -> Iterator[Callable[[], None]]:
     """Give a function to be called at every sign of progress; without a call for `seconds` the block is ended.
 
-    The main thread is interrupted as by Ctrl-C; if it does not come back to Python for that, the process ends with
-    status 75, which says: try again. Outside the main thread nothing is watched. Time is counted in ticks, so that a
-    job that was suspended finds nothing amiss when it wakes.
+    The main thread is interrupted as by Ctrl-C, also where that is ignored or means something else; if it does not come
+    back to Python for that, the process ends with status 75, which says: try again. Outside the main thread nothing is
+    watched. Time is counted in ticks, so that a job that was suspended finds nothing amiss when it wakes.
 
     Args:
         what: that did not happen, for the message.
@@ -50,6 +52,16 @@ def patience(seconds: float, what: str, key: str) -> Iterator[Callable[[], None]
     def progress() -> None:
         left[0] = seconds
 
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if expired.is_set():
+            raise KeyboardInterrupt
+        if callable(before):
+            before(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not None:  # None: not Python's own, and could not be put back
+        signal.signal(signal.SIGINT, interrupted)
+
     watcher = threading.Thread(target=watch, name="patience", daemon=True)
     watcher.start()
     try:
@@ -61,3 +73,5 @@ def patience(seconds: float, what: str, key: str) -> Iterator[Callable[[], None]
     finally:
         over.set()
         watcher.join()
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
