@@ -161,6 +161,7 @@ def test_other_ranks_write_nothing(
     stage: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither folders nor lines; they make the same runs."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # of earlier runs in this process, on closed streams
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert sweep("tokenizer.vocab_size=300,400") == 0
