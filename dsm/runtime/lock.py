@@ -9,6 +9,7 @@ itself.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -146,17 +147,27 @@ def _process(holder: dict[str, Any]) -> ProcessId:
 
 
 def _remove(file: Path, token: str) -> None:
-    """Remove the lock that bears a token; one that has taken its place in the meantime is put back."""
-    aside = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    """Remove the lock that bears a token, and never one that has taken its place since it was read."""
+    with _alone(file.parent):
+        holder, _ = _read(file)
+        if holder is not None and holder.get("token", "") == token:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time looks and removes; the kernel lets go of a folder whose process dies.
+
+    A file server that cannot lock a folder (NFS) leaves an instant between look and removal; the loser of that race
+    ends itself at its next renewal.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        file.rename(aside)
-    except OSError:
-        return
-    holder, _ = _read(aside)
-    if holder is not None and holder.get("token", "") != token:
         with suppress(OSError):
-            os.link(aside, file)
-    aside.unlink(missing_ok=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _server_time(folder: Path) -> float:
