@@ -6,6 +6,8 @@ passes over it. A killed writer leaves such a file or folder behind; the next on
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -92,3 +94,8 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest(*parts: object) -> str:
+    """A name for what settings and contents say: SHA-256 of their JSON, keys sorted, as hex digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

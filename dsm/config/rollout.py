@@ -90,11 +90,6 @@ class RolloutsConfig(ModelRunConfig):
     parallel: ParallelConfig
     logger: LoggerConfig
 
-    @property
-    def runs_programs(self) -> bool:
-        """Whether a sandbox is needed."""
-        return self.rollout.tools != "none" or self.reward.needs_sandbox
-
     @model_validator(mode="after")
     def _steps_are_looked_for(self) -> RolloutsConfig:
         if self.reward.process_parts and self.rollout.steps is None:

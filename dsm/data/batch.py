@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -122,8 +122,22 @@ def collate(documents: Sequence[Document]) -> MicroBatch:
     )
 
 
-def step_batch(rows: Sequence[Sequence[Document]], tokens_per_microbatch: int) -> StepBatch:
-    """Packed sequences into one step: as many sequences to a micro-batch as its token limit allows, at least one."""
+def step_batch(
+    rows: Sequence[Sequence[Document]],
+    tokens_per_microbatch: int,
+    collated: Callable[[Sequence[Document]], MicroBatch] = collate,
+    trained_in: Callable[[Document], int] = lambda document: document.trained_tokens,
+) -> StepBatch:
+    """Packed sequences into one step: as many sequences to a micro-batch as its token limit allows, at least one.
+
+    Args:
+        rows: the documents of each sequence; of none at all a micro-batch of `NOTHING` is made.
+        tokens_per_microbatch: where a micro-batch ends.
+        collated: lays documents one after another.
+        trained_in: how many numbers of a document are trained.
+    """
+    if not rows:
+        return StepBatch([collated([NOTHING])], sequences=0, tokens=0, positions=0)
     portions: list[list[Document]] = []
     room = 0
     for row in rows:
@@ -133,9 +147,9 @@ def step_batch(rows: Sequence[Sequence[Document]], tokens_per_microbatch: int) -
             room = tokens_per_microbatch
         portions[-1].extend(row)
         room -= size
-    trained = [document.trained_tokens for row in rows for document in row]
+    trained = [trained_in(document) for row in rows for document in row]
     return StepBatch(
-        microbatches=[collate(portion) for portion in portions],
+        microbatches=[collated(portion) for portion in portions],
         sequences=sum(count > 0 for count in trained),
         tokens=sum(trained),
         positions=sum(len(document.ids) for row in rows for document in row),

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from dsm.data.permutation import splitmix64
 from dsm.data.records import Rejected, content_fingerprint
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.files import atomic_directory
+from dsm.files import atomic_directory, digest
 
 _FORMAT = 1  # raise it when the arrays' meaning changes
 
@@ -135,9 +136,9 @@ def tokenise_sources(
     facts = {}
     for name, source in sources.items():
         content = content_fingerprint(source.path, split=source.split, key=f"{key}.{name}.path")
-        facts[f"{key}.{name}"] = _digest(source.model_dump(exclude={"path", "weight"}), content)
+        facts[f"{key}.{name}"] = digest(source.model_dump(exclude={"path", "weight"}), content)
     facts |= {"data.template": template, "tokenizer": tokenizer_fingerprint(tokenizer), "format": str(_FORMAT)}
-    folder = cache / f"instructions-{_digest(list(facts.items()))[:16]}"  # a list: the sources' order is their number
+    folder = cache / f"instructions-{digest(list(facts.items()))[:16]}"  # a list: the sources' order is their number
     if not folder.is_dir():
         _write(sources, template, tokenizer, folder, key)
     return TokenisedSources(folder, facts)
@@ -180,33 +181,47 @@ def _write(
         np.save(partial / "lengths.npy", lengths)
         np.save(partial / "starts.npy", np.cumsum(lengths) - lengths)
         np.save(partial / "sources.npy", np.asarray(numbers, dtype=np.int64))
-        np.save(partial / "questions.npy", np.asarray(list(map(_question, ids, trained)), dtype=np.uint64))
+        questions = [hash_tokens(row[: int(mask.argmax())]) for row, mask in zip(ids, trained, strict=True)]
+        np.save(partial / "questions.npy", np.asarray(questions, dtype=np.uint64))
         (partial / "report.json").write_text(json.dumps([asdict(report) for report in reports]))
 
 
-def _question(ids: NDArray[np.int32], trained: NDArray[np.bool_]) -> int:
-    """A hash of the tokens before the first trained one."""
-    return int.from_bytes(hashlib.sha256(ids[: int(trained.argmax())].tobytes()).digest()[:8], "little")
+def hash_tokens(ids: NDArray[np.integer]) -> int:
+    """64 bits that tell one text's tokens from another's."""
+    return int.from_bytes(hashlib.sha256(ids.astype(np.int32).tobytes()).digest()[:8], "little")
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+class Asked(Protocol):
+    """Rows of which each answers a question."""
+
+    @property
+    def questions(self) -> NDArray[np.uint64]:
+        """(N,) which question each answers."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def select(self, chosen: NDArray[np.bool_], /) -> Self:
+        """Some of them."""
+        ...
 
 
-def hold_out(
-    examples: TokenisedExamples, fraction: float, max_examples: int
-) -> tuple[TokenisedExamples, TokenisedExamples]:
+Rows = TypeVar("Rows", bound=Asked)
+
+
+def hold_out(rows: Rows, fraction: float, most: int) -> tuple[Rows, Rows]:
     """Split off a share of the questions: (training, held out).
 
-    All examples of a question go to the same side. Which questions are held out depends on nothing but their text, so
-    it stays the same under another seed or when sources are added.
+    All rows of a question go to the same side. Which questions are held out depends on nothing but their text, so it
+    stays the same under another seed or when sources are added.
     """
-    questions, which, counts = np.unique(examples.questions, return_inverse=True, return_counts=True)
+    questions, which, counts = np.unique(rows.questions, return_inverse=True, return_counts=True)
     order = np.argsort(splitmix64(questions), kind="stable")
-    wanted = min(fraction * len(examples), max_examples)
     held = np.zeros(len(questions), dtype=np.bool_)
-    held[order[np.cumsum(counts[order]) <= wanted]] = True
-    return examples.select(~held[which]), examples.select(held[which])
+    held[order[np.cumsum(counts[order]) <= min(fraction * len(rows), most)]] = True
+    return rows.select(~held[which]), rows.select(held[which])
 
 
 def fit_context(examples: TokenisedExamples, context: int, policy: str) -> tuple[TokenisedExamples, dict[str, int]]:

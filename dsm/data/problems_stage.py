@@ -9,7 +9,7 @@ from typing import Any
 from dsm.config.problems import ProblemsStageConfig
 from dsm.data.problems import Problem, split_problems, write_jsonl
 from dsm.files import atomic_directory, atomic_write_text
-from dsm.runtime.light import light_session
+from dsm.runtime.light import announce, light_session
 
 log = logging.getLogger("dsm")
 
@@ -21,8 +21,8 @@ def make_problems(config: ProblemsStageConfig) -> dict[str, Any]:
         UserError: there are not so many distinct problems.
     """
     with light_session(config) as run:
+        announce(run)
         if run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", run.path)
             return run.finished
         asked = config.problems
         train, test = split_problems(

@@ -8,7 +8,6 @@ asked, or that asks what another asks, is set aside with its reason.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 from collections import Counter
@@ -34,7 +33,7 @@ from dsm.data.prompt_rows import Asked, read_questions
 from dsm.data.records import RAW_CHARS, Record, Rejected, content_fingerprint, read_records
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.files import atomic_directory, atomic_write_text
+from dsm.files import atomic_directory, atomic_write_text, digest
 from dsm.rollout.record import Prompt
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class Prompts(Sequence[Prompt]):
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the facts: it guards resume."""
-        return _digest(list(self.facts.items()))
+        return digest(list(self.facts.items()))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -144,7 +143,7 @@ class Prompts(Sequence[Prompt]):
                 name = "prompts.max_tokens" if config.max_tokens == most else "rollout.max_new_tokens"
                 raise UserError(f"{name}: no prompt has at most {most} tokens; the shortest has {lengths.min()}")
         if config.difficulty is not None:
-            self.facts["prompts.difficulty"] = _digest(
+            self.facts["prompts.difficulty"] = digest(
                 config.difficulty.model_dump(exclude={"path"}), content_fingerprint(config.difficulty.path)
             )
             rates = pass_rates(config.difficulty.path)
@@ -196,12 +195,12 @@ def load_prompts(
         facts = {}
         for name, source in config.sources.items():
             content = content_fingerprint(source.path, split=source.split, key=f"{key}.{name}.path")
-            facts[f"{key}.{name}"] = _digest(source.model_dump(exclude={"path", "weight"}), content)
+            facts[f"{key}.{name}"] = digest(source.model_dump(exclude={"path", "weight"}), content)
         facts |= {"prompts.template": config.template, "tokenizer": tokenizer_fingerprint(tokenizer)}
         if has_own_chat_form(tokenizer):
-            facts["chat_template"] = _digest(tokenizer.chat_template)
+            facts["chat_template"] = digest(tokenizer.chat_template)
         facts["format"] = str(_FORMAT)
-        folder = cache / f"prompts-{_digest(list(facts.items()))[:16]}"
+        folder = cache / f"prompts-{digest(list(facts.items()))[:16]}"
         if not folder.is_dir():
             _write(config, tokenizer, folder, key)
         return folder, facts
@@ -270,7 +269,7 @@ def _write(config: PromptDataConfig, tokenizer: PreTrainedTokenizerBase, folder:
                     aside.write(_json(asdict(SetAside(name, row.location, kind, row.reason, row.raw))) + "\n")
                     continue
                 said = [[turn.role, turn.content] for turn in row.turns]
-                content = {"id": f"{name}-{_digest(said)[:16]}", "question": row.question, "location": row.location}
+                content = {"id": f"{name}-{digest(said)[:16]}", "question": row.question, "location": row.location}
                 rows.append(rows[-1] + out.write(_json(content | {"columns": row.columns}).encode() + b"\n"))
                 ids.append(np.asarray(input_ids, dtype=np.int32))
                 sources.append(number)
@@ -301,7 +300,3 @@ def _unless_known(row: Asked, input_ids: tuple[int, ...], seen: dict[bytes, tupl
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", errors="replace").decode()
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dsm.data.batch import NOTHING, Document, StepBatch, collate, step_batch
+from dsm.data.batch import Document, StepBatch, step_batch
 
 
 class Rows(Protocol):
@@ -32,6 +32,7 @@ class StepStream(Dataset[StepBatch]):
         rank: which share is this process's.
         shares: how many there are.
         workers: processes that prepare steps ahead; they change nothing else.
+        batch: makes a step of rows; of none too, for every rank must take part in the gradient's sum.
     """
 
     rows: Rows
@@ -41,6 +42,7 @@ class StepStream(Dataset[StepBatch]):
     rank: int = 0
     shares: int = 1
     workers: int = 0
+    batch: Callable[[Sequence[Sequence[Document]], int], StepBatch] = step_batch
 
     @property
     def steps(self) -> int:
@@ -61,9 +63,7 @@ class StepStream(Dataset[StepBatch]):
         """This rank's part of one step."""
         first, last = self.first_sequence(step), self.first_sequence(step + 1)
         mine = range(first + self.rank, last, self.shares)
-        if not mine:  # every rank must take part in the gradient's sum
-            return StepBatch([collate([NOTHING])], sequences=0, tokens=0, positions=0)
-        return step_batch(self.rows.__getitems__(mine), self.tokens_per_microbatch)
+        return self.batch(self.rows.__getitems__(mine) if mine else [], self.tokens_per_microbatch)
 
     def __len__(self) -> int:
         """Steps in the whole run."""

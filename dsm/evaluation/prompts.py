@@ -20,12 +20,12 @@ from dsm.data.formats import (
     PLAIN,
     ChatTemplate,
     Segment,
-    chat_template_jinja,
     question_suffix,
     render_prompt,
     tokenise_example,
 )
 from dsm.data.layouts import Turn
+from dsm.data.prompts import has_own_chat_form
 from dsm.errors import UserError
 from dsm.evaluation.benchmarks import Item
 from dsm.evaluation.columns import LETTERS, put
@@ -81,7 +81,7 @@ class Prompter:
         self.protocol = config.protocol(prompting)
         self.max_new_tokens = max_new_tokens or config.max_new_tokens
         self._positions = positions
-        self._chat = chat or (None if _has_chat_form_of_its_own(tokenizer) else CHAT)
+        self._chat = chat or (None if has_own_chat_form(tokenizer) else CHAT)
         self._exemplars: str | list[Exemplar] = []
         if isinstance(self.protocol, FewShotConfig) and self.protocol.shots:
             self._exemplars = load_exemplars(name, config, root=root)
@@ -213,7 +213,3 @@ class Prompter:
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     pairs = enumerate(zip(first, second, strict=False))
     return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
-
-
-def _has_chat_form_of_its_own(tokenizer: PreTrainedTokenizerBase) -> bool:
-    return getattr(tokenizer, "chat_template", None) not in (None, chat_template_jinja(CHAT))

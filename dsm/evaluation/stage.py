@@ -32,9 +32,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
     with session(config, config.parallel) as here, ExitStack() as stack:
         if here.run.finished is not None:
             here.world.on_first(lambda: _refuse_another_model(config, here))
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         tokenizer = load_tokenizer(config.tokenizer_path)
         architecture = transformers_config(config.model, len(tokenizer))
         bench = Bench(config, tokenizer, getattr(architecture, "max_position_embeddings", None), stack)

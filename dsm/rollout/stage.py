@@ -7,39 +7,34 @@ that are left, on any number of ranks: the answer to a prompt depends on neither
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from dsm.config.rollout import RolloutsConfig
-from dsm.data.prompts import Prompts, load_prompts
+from dsm.data.prompts import Prompts
 from dsm.data.tokenizer import load_tokenizer
-from dsm.errors import UserError
 from dsm.evaluation.tasks import model_fingerprint
-from dsm.files import atomic_write_text
-from dsm.models.build import build_model, transformers_config
+from dsm.files import atomic_write_text, digest
+from dsm.models.build import build_model
 from dsm.models.wrapper import CausalLM
 from dsm.rewards.compose import Rewards
 from dsm.rollout.engines import make_engine
 from dsm.rollout.gap import GapMonitor, measure_gap
+from dsm.rollout.opening import Judges, open_prompts, positions_of
 from dsm.rollout.record import Prompt, Rollout
 from dsm.rollout.sampler import Sampler
 from dsm.rollout.store import RolloutStore
 from dsm.rollout.summary import Summary
-from dsm.runtime.launch import accelerator
+from dsm.runtime.launch import own_device
 from dsm.runtime.loggers import build_loggers, close, log_table
 from dsm.runtime.session import Session, session
-from dsm.sandbox import Sandbox
 
 log = logging.getLogger("dsm")
 _SHOWN = 100  # rollouts in the loggers' tables
@@ -50,30 +45,16 @@ def make_rollouts(config: RolloutsConfig) -> dict[str, Any]:
     """`stage=rollouts`: answer prompts, reward the answers, store them; returns the final metrics."""
     with session(config, config.parallel) as here, ExitStack() as stack:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         tokenizer = load_tokenizer(config.tokenizer_path)
-        positions = _positions(config, tokenizer)
-        prompts = _prompts(config, tokenizer, positions, here)
+        positions = positions_of(config, tokenizer)
+        prompts = open_prompts(config, tokenizer, positions, here)
         numbers = list(range(len(prompts)))
         if config.limit is not None:
             numbers = sorted(prompts.order(config.seed).numbers(0, min(config.limit, len(prompts))))
         store = _open(config, prompts, here)
-        sandbox = stack.enter_context(Sandbox(config.sandbox)) if config.runs_programs else None
-        device = _device(config, here)
-        faults = "faults.jsonl" if here.world.size == 1 else f"faults.rank-{here.world.rank}.jsonl"
-        rewards = stack.enter_context(
-            Rewards(
-                config.reward,
-                tokenizer,
-                grader=config.grader,
-                sandbox=sandbox or config.sandbox,
-                tools=config.tools,
-                device=str(device),
-                faults_file=here.run.path / faults,
-            )
-        )
+        device = own_device(config.parallel, here.world)
+        judges = Judges.open(config, tokenizer, device, here, stack)
         parts = _parts_left(config, numbers, here.world.on_first(store.parts))
         speed: dict[str, float] = {}
         if parts:
@@ -81,44 +62,21 @@ def make_rollouts(config: RolloutsConfig) -> dict[str, Any]:
             log.info("model: %s parameters on %s", f"{model.num_parameters():,}", device)
             engine = make_engine(config.engine, model, tokenizer)
             sampler = Sampler(
-                engine, tokenizer, config.rollout, sandbox=sandbox, tools=config.tools, positions=positions
+                engine, tokenizer, config.rollout, sandbox=judges.sandbox, tools=config.tools, positions=positions
             )
-            speed = _Maker(config, prompts, sampler, rewards, store, model, here).make(parts)
+            speed = _Maker(config, prompts, sampler, judges.rewards, store, model, here).make(parts)
         here.world.wait()
         final = _finish(config, here, store, speed) if here.world.first else None
         metrics: dict[str, Any] = here.world.broadcast(final)
         return metrics
 
 
-def _positions(config: RolloutsConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    positions: int | None = getattr(transformers_config(config.model, len(tokenizer)), "max_position_embeddings", None)
-    asked = config.rollout.max_new_tokens
-    if positions is not None and asked >= positions:
-        raise UserError(
-            f"rollout.max_new_tokens={asked}: the model has {positions} positions for prompt and answer together; give"
-            " less"
-        )
-    return positions
-
-
-def _prompts(
-    config: RolloutsConfig, tokenizer: PreTrainedTokenizerBase, positions: int | None, here: Session
-) -> Prompts:
-    room = None if positions is None else positions - config.rollout.max_new_tokens
-    prompts = load_prompts(config.prompts, tokenizer, Path(config.paths.cache), here.world, room=room)
-    log.info("prompts: %s", ", ".join(f"{count:,} {name}" for name, count in prompts.counts.items()))
-    file = here.run.path / "prompts_set_aside.jsonl"
-    if here.world.first and prompts.write_set_aside(file):
-        log.warning("prompts set aside, with reasons: %s", file)
-    return prompts
-
-
 def _open(config: RolloutsConfig, prompts: Prompts, here: Session) -> RolloutStore:
     """The run's store; what an earlier start left of it must have come about in the same way."""
     facts = prompts.facts | {
         "policy": model_fingerprint(config.model.path) if config.model.path is not None else f"new, seed {config.seed}",
-        "rollout": _digest(config.rollout.model_dump(exclude={"timeout_s", "gap_limit"})),
-        "reward": _digest(config.reward.model_dump(exclude={"max_fault_share"})),
+        "rollout": digest(config.rollout.model_dump(exclude={"timeout_s", "gap_limit"})),
+        "reward": digest(config.reward.model_dump(exclude={"max_fault_share"})),
         "parts": f"{config.limit} by {config.prompts_per_part}",
         "seed": str(config.seed),
     }
@@ -129,11 +87,6 @@ def _open(config: RolloutsConfig, prompts: Prompts, here: Session) -> RolloutSto
 
     here.world.on_first(begin)
     return RolloutStore(folder, facts)
-
-
-def _device(config: RolloutsConfig, here: Session) -> torch.device:
-    kind = accelerator(config.parallel)
-    return torch.device(kind, here.world.local_rank) if kind == "cuda" else torch.device(kind)
 
 
 @dataclass(frozen=True)
@@ -227,7 +180,3 @@ def _finish(config: RolloutsConfig, here: Session, store: RolloutStore, speed: d
     log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
     log.info("rollouts: %s", store.folder)
     return final
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

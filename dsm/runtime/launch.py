@@ -123,6 +123,12 @@ def accelerator(config: ParallelConfig) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if config.accelerator == "auto" else config.accelerator
 
 
+def own_device(config: ParallelConfig, world: World) -> torch.device:
+    """The device of this process."""
+    kind = accelerator(config)
+    return torch.device(kind, world.local_rank) if kind == "cuda" else torch.device(kind)
+
+
 def environment(world: World) -> ClusterEnvironment:
     """The processes, for Lightning, which else would find Slurm by itself and take its signals too."""
     from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment

@@ -33,6 +33,14 @@ def light_session(config: RunConfig) -> Iterator[RunFolder]:
             yield run
 
 
+def announce(run: RunFolder) -> None:
+    """Say where the run lives, or that it has ended before and its result is returned."""
+    if run.finished is None:
+        log.info("run folder: %s", run.path)
+    else:
+        log.info("finished before: %s (resume=never makes it anew)", run.path)
+
+
 class _Terminal(logging.Handler):
     """Lines on the terminal that leave an open progress bar whole."""
 

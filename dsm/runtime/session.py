@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from dsm.config.parallel import ParallelConfig
@@ -18,10 +16,9 @@ from dsm.config.run import RunConfig
 from dsm.config.runs import RunFolder, open_run
 from dsm.errors import StoppedError, UserError
 from dsm.runtime.launch import World, processes
+from dsm.runtime.light import announce, messages
 from dsm.runtime.lock import run_lock
 from dsm.runtime.slurm import requeue
-
-log = logging.getLogger("dsm")
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,8 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
         raise UserError(f"stage={config.stage}: runs in one process; start it without torchrun")
     with processes(parallel) if parallel is not None else nullcontext(World()) as world, run_lock() as lock:
         run = world.on_first(lambda: open_run(config, lock.take))
-        with _messages(run, world):
+        with messages(run, first=world.first):
+            announce(run)
             try:
                 yield Session(world, run)
             except StoppedError as stop:
@@ -58,30 +56,3 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
                     lock.release()
                     stop.requeued = requeue(first=world.first)
                 raise
-
-
-class _Terminal(logging.Handler):
-    """Lines on the terminal that leave an open progress bar whole."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print above the bar, if there is one."""
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-@contextmanager
-def _messages(run: RunFolder, world: World) -> Iterator[None]:
-    log.setLevel(logging.INFO if world.first else logging.ERROR)
-    log.propagate = False
-    handlers: list[logging.Handler] = [_Terminal()]
-    if world.first:
-        file = logging.FileHandler(run.path / "run.log")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        handlers.append(file)
-    for handler in handlers:
-        log.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()

@@ -15,7 +15,6 @@ from dsm.data import tokenizer as tokenizers
 from dsm.data.texts import read_texts
 from dsm.files import atomic_directory, atomic_write_text
 from dsm.models.build import build_model, embedding_rows, transformers_config
-from dsm.runtime.launch import accelerator
 from dsm.runtime.session import Session, session
 from dsm.training.bench_callback import in_training_evaluation
 from dsm.training.fit import fit
@@ -33,9 +32,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     """`stage=pretrain`: next-token prediction on a mix of token stores; returns the final metrics."""
     with session(config, config.parallel) as here:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
         rows = embedding_rows(config.model, len(tokenizer), tensor=config.parallel.tensor)
         material = mixture_material(config, tokenizer, rows, here)
@@ -58,9 +55,7 @@ def fine_tune(config: SFTConfig) -> dict[str, Any]:
     """`stage=sft`: fine-tune on packed instructions; returns the final metrics."""
     with session(config, config.parallel) as here:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         tokenizer = tokenizers.load_tokenizer(config.tokenizer_path)
         # A model that cannot be is refused before the data is read.
         transformers_config(config.model, len(tokenizer), tensor=config.parallel.tensor)
@@ -75,25 +70,14 @@ def _module(
     sharding = model_sharding(config, here.world)
     model = build_model(config.model, len(tokenizer), seed=config.seed, sharding=sharding)
     log.info("model: %s parameters, %s", f"{model.num_parameters():,}", here.world.layout)
-    settings = StepSettings(
-        optim=config.optim,
-        scheduler=config.scheduler,
-        loss=config.loss,
-        total_steps=material.stream.steps,
-        precision=config.precision(accelerator(config.parallel)),
-        max_skipped_steps=config.trainer.max_skipped_steps,
-        source_names=material.sources if len(material.sources) > 1 else (),
-    )
-    return LikelihoodModule(model, settings)
+    return LikelihoodModule(model, StepSettings.of(config, material.stream.steps, sources=material.sources))
 
 
 def train_tokenizer(config: TokenizerConfig) -> dict[str, Any]:
     """`stage=tokenizer`: learn a byte-level BPE; returns its size and how well it compresses."""
     with session(config) as here:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         learnt = config.tokenizer
         tokenizer = tokenizers.train_tokenizer(
             read_texts(config.data), learnt.vocab_size, min_frequency=learnt.min_frequency

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
+from dsm.config.run import TrainingConfig
 from dsm.config.schedules import learning_rate
 from dsm.config.training import LossConfig, OptimConfig, SchedulerConfig
 from dsm.data.batch import NOTHING, MicroBatch, StepBatch, collate
@@ -32,6 +33,7 @@ from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.ops.norms import clip_grad_norm
 from dsm.runtime import watch
+from dsm.runtime.launch import accelerator
 from dsm.training.optim import build_adamw
 
 LARGEST = "max/"
@@ -64,6 +66,22 @@ class StepSettings:
     source_names: Sequence[str] = ()
     temperature: float = 1.0
     """Of the distribution that is trained: the one that samples were drawn from."""
+
+    @classmethod
+    def of(
+        cls, config: TrainingConfig, total_steps: int, *, sources: Sequence[str] = (), temperature: float = 1.0
+    ) -> StepSettings:
+        """As a stage's configuration has it, on the accelerator that is there; losses of several sources are told."""
+        return cls(
+            optim=config.optim,
+            scheduler=config.scheduler,
+            loss=config.loss,
+            total_steps=total_steps,
+            precision=config.precision(accelerator(config.parallel)),
+            max_skipped_steps=config.trainer.max_skipped_steps,
+            source_names=sources if len(sources) > 1 else (),
+            temperature=temperature,
+        )
 
 
 @dataclass

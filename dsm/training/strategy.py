@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
@@ -23,16 +22,15 @@ from dsm.config.run import TrainingConfig
 from dsm.models.sharding import Sharding
 from dsm.models.tensor import sum_whole_gradients
 from dsm.models.wrapper import CausalLM
-from dsm.runtime.launch import World, accelerator, wait_without_limit
+from dsm.runtime.launch import World, own_device, wait_without_limit
 
 
 def model_sharding(config: TrainingConfig, world: World) -> Sharding | None:
     """How the run's model is to be built: in shards, or whole on every process."""
     if world.layout.strategy != "fsdp":
         return None
-    kind = accelerator(config.parallel)
-    device = torch.device(kind, world.local_rank) if kind == "cuda" else torch.device(kind)
-    precision: Literal["bf16", "fp32"] = "bf16" if config.precision(kind) == "bf16" else "fp32"
+    device = own_device(config.parallel, world)
+    precision: Literal["bf16", "fp32"] = "bf16" if config.precision(device.type) == "bf16" else "fp32"
     reshard = config.parallel.reshard_after_forward
     sharding = Sharding.over(world.layout, device, precision, reshard_after_forward=reshard)
     wait_without_limit()

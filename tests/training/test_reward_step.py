@@ -18,12 +18,14 @@ from dsm.config.model import ModelConfig
 from dsm.config.training import ConstantConfig, LossConfig, OptimConfig
 from dsm.data.batch import NOTHING, Document, StepBatch, collate
 from dsm.data.formats import CHAT, TEMPLATES
+from dsm.data.instructions import hold_out
 from dsm.data.layouts import RowError
+from dsm.data.stream import StepStream
 from dsm.data.tokenizer import load_tokenizer
 from dsm.models.reward import build_reward_model
 from dsm.ops.varlen import Varlen
-from dsm.training.reward.batch import LABEL, ValueStream, collate_values, value_batch
-from dsm.training.reward.data import Solutions, _scored, hold_out, tokenise
+from dsm.training.reward.batch import LABEL, collate_values, value_batch
+from dsm.training.reward.data import Solutions, _scored, tokenise
 from dsm.training.reward.material import _whole_pairs, pairs_of
 from dsm.training.reward.measures import auc, best_of_n, brier, calibration_error, pair_accuracy
 from dsm.training.reward.module import Objective, RewardModule
@@ -161,7 +163,7 @@ def test_the_split_into_microbatches_changes_nothing(objective: Objective) -> No
 def _share(objective: Objective, ranks: int) -> Any:
     """One rank's share of a step of five examples and the sum of all gradients; the second rank has less."""
     rank = dist.get_rank() if ranks > 1 else 0
-    stream = ValueStream(_Rows(objective), 5, 6, 40, rank=rank, shares=ranks)
+    stream = StepStream(_Rows(objective), 5, 6, 40, rank=rank, shares=ranks, batch=value_batch)
     module = module_for(objective, LOSSES[0])
     found = []
     for step in (0, 1):  # of the second step there is one example: nothing for the second rank

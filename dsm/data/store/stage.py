@@ -28,9 +28,7 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
     """
     with session(config) as here:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         sources = {name: Source.of(name, source, config.data) for name, source in config.data.sources.items()}
         encoding, tokenizer = encoding_of(config)
         run, began = TokeniseRun(sources, encoding, tokenizer, config.store), time.monotonic()

@@ -6,13 +6,11 @@ In these documents `trained` marks the tokens whose values are trained, and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from dsm.data.batch import NOTHING, Document, MicroBatch, StepBatch
-from dsm.data.stream import StepStream
+from dsm.data.batch import Document, MicroBatch, StepBatch, step_batch
 from dsm.ops.logprobs import IGNORE
 from dsm.ops.varlen import Varlen
 
@@ -33,36 +31,5 @@ def collate_values(documents: Sequence[Document]) -> MicroBatch:
 
 
 def value_batch(rows: Sequence[Sequence[Document]], tokens_per_microbatch: int) -> StepBatch:
-    """Rows (a solution, or the two of a pair) into one step: as many to a micro-batch as its limit allows, or one.
-
-    `sequences` counts solutions, `tokens` the values that are trained.
-    """
-    portions: list[list[Document]] = []
-    room = 0
-    for row in rows:
-        size = sum(len(document.ids) for document in row)
-        if not portions or size > room:
-            portions.append([])
-            room = tokens_per_microbatch
-        portions[-1].extend(row)
-        room -= size
-    scored = [int(np.count_nonzero(document.trained)) for row in rows for document in row]
-    return StepBatch(
-        microbatches=[collate_values(portion) for portion in portions],
-        sequences=sum(count > 0 for count in scored),
-        tokens=sum(scored),
-        positions=sum(len(document.ids) for row in rows for document in row),
-    )
-
-
-@dataclass
-class ValueStream(StepStream):
-    """This rank's share of every step, a row being a solution or a pair of them."""
-
-    def __getitem__(self, step: int) -> StepBatch:
-        """This rank's part of one step."""
-        first, last = self.first_sequence(step), self.first_sequence(step + 1)
-        mine = range(first + self.rank, last, self.shares)
-        if not mine:  # every rank must take part in the gradient's sum
-            return StepBatch([collate_values([NOTHING])], sequences=0, tokens=0, positions=0)
-        return value_batch(self.rows.__getitems__(mine), self.tokens_per_microbatch)
+    """Rows (a solution, or the two of a pair) into one step; `tokens` counts the values that are trained."""
+    return step_batch(rows, tokens_per_microbatch, collate_values, lambda document: int(document.trained.sum()))

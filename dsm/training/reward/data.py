@@ -7,7 +7,6 @@ the last token of each step.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,12 +22,12 @@ from transformers import PreTrainedTokenizerBase
 from dsm.config.reward_model import RewardSourceConfig
 from dsm.data.batch import Document
 from dsm.data.formats import TEMPLATES, ChatTemplate, Example, question_suffix, render
+from dsm.data.instructions import hash_tokens
 from dsm.data.layouts import RowError, Turn
-from dsm.data.permutation import splitmix64
 from dsm.data.records import Record, Rejected, content_fingerprint, raw_row, read_records
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.files import atomic_directory
+from dsm.files import atomic_directory, digest
 from dsm.models.reward import Supervision
 from dsm.runtime import watch
 from dsm.training.reward.batch import LABEL
@@ -160,10 +159,10 @@ def tokenise_solutions(
             content = rollouts_fingerprint(source.path, key)
         else:
             content = content_fingerprint(source.path, split=source.split, key=key)
-        facts[f"data.sources.{name}"] = _digest(source.model_dump(exclude={"path", "weight"}), content)
+        facts[f"data.sources.{name}"] = digest(source.model_dump(exclude={"path", "weight"}), content)
     facts |= {"data.template": template, "data.labels": labels, "supervision": supervision, "format": str(_FORMAT)}
     facts["tokenizer"] = tokenizer_fingerprint(tokenizer)
-    folder = cache / f"judged-{_digest(list(facts.items()))[:16]}"
+    folder = cache / f"judged-{digest(list(facts.items()))[:16]}"
     if not folder.is_dir():
         _write(sources, supervision, labels, template, tokenizer, folder)
     return TokenisedSolutions(folder, facts)
@@ -219,7 +218,7 @@ def _save(folder: Path, found: list[Tokenised], numbers: list[int], partners: li
         "starts": np.cumsum(lengths) - lengths,
         "lengths": lengths,
         "sources": np.asarray(numbers, dtype=np.int64),
-        "questions": np.asarray([_hash(solution.ids[: solution.prompt]) for solution in found], dtype=np.uint64),
+        "questions": np.asarray([hash_tokens(solution.ids[: solution.prompt]) for solution in found], dtype=np.uint64),
         "outcomes": np.asarray([solution.outcome for solution in found], dtype=np.float32),
         "partners": np.asarray(partners, dtype=np.int64),
         "marks": np.concatenate([solution.marks for solution in found]).astype(np.int32),
@@ -306,20 +305,3 @@ def _scored(solution: Tokenised, supervision: Supervision, labels: str) -> Token
     if supervision == "process":
         return replace(solution, labels=(solution.labels > 0).astype(np.float64)) if labels == "hard" else solution
     return replace(solution, marks=np.asarray([len(solution.ids) - 1]), labels=np.asarray([solution.outcome]))
-
-
-def hold_out(solutions: Solutions, fraction: float, most: int) -> tuple[Solutions, Solutions]:
-    """Split off a share of the questions, chosen by their text alone: (training, held out)."""
-    questions, which, counts = np.unique(solutions.questions, return_inverse=True, return_counts=True)
-    order = np.argsort(splitmix64(questions), kind="stable")
-    held = np.zeros(len(questions), dtype=np.bool_)
-    held[order[np.cumsum(counts[order]) <= min(fraction * len(solutions), most)]] = True
-    return solutions.select(~held[which]), solutions.select(held[which])
-
-
-def _hash(tokens: NDArray[np.int64]) -> int:
-    return int.from_bytes(hashlib.sha256(tokens.astype(np.int64).tobytes()).digest()[:8], "little")
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from dsm.answers import EXTRACTORS, GraderPool
@@ -30,7 +29,7 @@ from dsm.rollout.engines import make_engine
 from dsm.rollout.record import Prompt, Rollout
 from dsm.rollout.stops import Detokenizer
 from dsm.rollout.store import RolloutStore
-from dsm.runtime.launch import accelerator
+from dsm.runtime.launch import own_device
 from dsm.runtime.session import Session, session
 from dsm.training.reward.completing import Completer
 from dsm.training.reward.rollouts import rollouts_fingerprint
@@ -62,9 +61,7 @@ def label(config: LabelConfig) -> dict[str, Any]:
         raise UserError(f"completions.extractor={extractor}: must be one of {known}{closest(extractor, EXTRACTORS)}")
     with session(config, config.parallel) as here, ExitStack() as stack:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         tokenizer = load_tokenizer(config.tokenizer_path)
         architecture = transformers_config(config.model, len(tokenizer))
         source = RolloutStore.open(config.data.path, "data.path")
@@ -81,8 +78,7 @@ def label(config: LabelConfig) -> dict[str, Any]:
                  config.completions.n)  # fmt: skip
         if done:
             log.info("%d of %d portions are labelled already", len(portions) - len(left), len(portions))
-        kind = accelerator(config.parallel)
-        device = torch.device(kind, here.world.local_rank) if kind == "cuda" else torch.device(kind)
+        device = own_device(config.parallel, here.world)
         model = build_model(config.model, len(tokenizer), seed=config.seed).eval().to(device)
         engine = make_engine(config.engine, model, tokenizer)
         completer = Completer(

@@ -14,15 +14,17 @@ from transformers import PreTrainedTokenizerBase
 
 from dsm.config.reward_model import REPLAY, RewardSourceConfig, RewardTrainingConfig
 from dsm.data.batch import Document
+from dsm.data.instructions import hold_out
 from dsm.data.order import PackedOrder
 from dsm.data.permutation import keyed_permutation
+from dsm.data.stream import StepStream
 from dsm.errors import UserError
 from dsm.files import atomic_write_text
 from dsm.runtime.launch import accelerator
 from dsm.runtime.session import Session
 from dsm.training.material import Material
-from dsm.training.reward.batch import ValueStream
-from dsm.training.reward.data import Solutions, TokenisedSolutions, hold_out, tokenise_solutions
+from dsm.training.reward.batch import value_batch
+from dsm.training.reward.data import Solutions, TokenisedSolutions, tokenise_solutions
 
 log = logging.getLogger("dsm")
 _PAIR_ORDER = 11  # keys of permutations; dsm.data.order has 1 to 3
@@ -30,7 +32,7 @@ _PAIR_ORDER = 11  # keys of permutations; dsm.data.order has 1 to 3
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of a run in their order, as `ValueStream` reads them.
+    """The examples of a run in their order, as `StepStream` reads them.
 
     Attributes:
         units: (U, 1) solutions or (U, 2) pairs, the better one first, by number.
@@ -51,7 +53,7 @@ class Examples:
 class RewardMaterial:
     """What the stage trains on and what it is measured with."""
 
-    material: Material[ValueStream]
+    material: Material[StepStream]
     held_out: Solutions
     held_out_pairs: NDArray[np.int64]
 
@@ -90,10 +92,10 @@ def reward_material(config: RewardTrainingConfig, tokenizer: PreTrainedTokenizer
         examples = order.sequences_in(trainer.epochs)
     else:
         examples = (trainer.steps or 0) * trainer.examples_per_step
-    stream = ValueStream(
+    stream = StepStream(
         Examples(train, units, order), trainer.examples_per_step, examples,
         config.tokens_per_microbatch(accelerator(config.parallel)),
-        rank=world.data_rank, shares=world.data_size, workers=config.parallel.data_workers,
+        rank=world.data_rank, shares=world.data_size, workers=config.parallel.data_workers, batch=value_batch,
     )  # fmt: skip
 
     about = _about(tokenised) | {"held out": f"{len(held_out):,} solutions"}

@@ -25,9 +25,7 @@ def train_reward_model(config: RewardTrainingConfig) -> dict[str, Any]:
     """`stage=reward`: fit a value head and its trunk to judgements; returns the final metrics."""
     with session(config, config.parallel) as here:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         tokenizer = load_tokenizer(config.tokenizer_path)
         transformers_config(config.model, len(tokenizer), tensor=config.parallel.tensor)
         found = reward_material(config, tokenizer, here)
@@ -45,15 +43,7 @@ def train_reward_model(config: RewardTrainingConfig) -> dict[str, Any]:
         head = "a new head" if before is None else "the head that it has"
         log.info("model: %s parameters, %s, %s", f"{model.num_parameters():,}", head, here.world.layout)
         kind = accelerator(config.parallel)
-        settings = StepSettings(
-            optim=config.optim,
-            scheduler=config.scheduler,
-            loss=config.loss,
-            total_steps=material.stream.steps,
-            precision=config.precision(kind),
-            max_skipped_steps=config.trainer.max_skipped_steps,
-            source_names=material.sources if len(material.sources) > 1 else (),
-        )
+        settings = StepSettings.of(config, material.stream.steps, sources=material.sources)
         validation = RewardValidation(
             found.held_out,
             found.held_out_pairs,

@@ -37,9 +37,8 @@ def improve_in_turns(config: RLConfig) -> dict[str, Any]:
     """Run the iterations; returns the metrics of the last, and each one's as iteration-K/NAME."""
     with session(config, config.parallel) as here:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s, %d iterations", here.run.path, config.iteration.count)
+        log.info("%d iterations", config.iteration.count)
         root = here.run.path
     policy, judges = None, {name: part.path for name, part in _models(config).items()}
     replay = dict.fromkeys(judges, config.iteration.replay)

@@ -8,7 +8,6 @@ lies on the disk. Rewards are taken beside generation, group by group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,15 +20,13 @@ from dsm.data.prompt_order import PromptOrder
 from dsm.data.prompts import Prompts
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.rewards.compose import Rewards
 from dsm.rollout.engine import RolloutEngine
 from dsm.rollout.engines import make_engine
+from dsm.rollout.opening import Judges
 from dsm.rollout.record import Prompt, Rollout
 from dsm.rollout.sampler import Sampler
 from dsm.rollout.store import RolloutStore
 from dsm.runtime.launch import World
-from dsm.runtime.session import Session
-from dsm.sandbox import Sandbox
 from dsm.training.reward.rollouts import rollouts_fingerprint
 from dsm.training.rl.clock import Clock
 from dsm.training.rl.module import PolicyModule
@@ -54,39 +51,6 @@ class Supply:
     about: str
     asked: Callable[[Rollout], tuple[str, Any]]
     prompt: Callable[[int], Prompt] | None = None
-
-
-@dataclass(frozen=True)
-class Judges:
-    """What answers are rewarded with, and where their programs run."""
-
-    rewards: Rewards
-    sandbox: Sandbox | None
-
-    @classmethod
-    def open(
-        cls,
-        config: RLConfig,
-        tokenizer: PreTrainedTokenizerBase,
-        device: torch.device,
-        here: Session,
-        stack: ExitStack,
-    ) -> Judges:
-        """Start them; they end with the stack."""
-        sandbox = None
-        if config.rollout.tools != "none" or config.reward.needs_sandbox:
-            sandbox = stack.enter_context(Sandbox(config.sandbox))
-        name = "faults.jsonl" if here.world.first else f"faults.{here.world.rank}.jsonl"
-        rewards = Rewards(
-            config.reward,
-            tokenizer,
-            grader=config.grader,
-            sandbox=sandbox or config.sandbox,
-            tools=config.tools,
-            device=str(device),
-            faults_file=here.run.path / name,
-        )
-        return cls(stack.enter_context(rewards), sandbox)
 
 
 class PolicySource:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,16 @@ from dsm.config.algorithm import GAEConfig
 from dsm.config.reward import ModelPart
 from dsm.config.rl import RLConfig
 from dsm.data.batch import Document
-from dsm.data.prompts import Prompts, load_prompts
 from dsm.data.tokenizer import load_tokenizer, tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.models.build import build_model, transformers_config
+from dsm.models.build import build_model
 from dsm.models.reward import RewardModel, build_reward_model
 from dsm.objectives.advantages import equal_groups
 from dsm.objectives.algorithm import Algorithm, build_algorithm
 from dsm.rewards.reward_model import reward_model_fingerprint
+from dsm.rollout.opening import Judges, counted, open_prompts, positions_of
 from dsm.rollout.record import Rollout
-from dsm.runtime.launch import World, accelerator
+from dsm.runtime.launch import own_device
 from dsm.runtime.session import Session, session
 from dsm.training.bench_callback import in_training_evaluation
 from dsm.training.fit import fit
@@ -37,7 +36,7 @@ from dsm.training.rl.keep import KeptSamples
 from dsm.training.rl.module import PolicyModule
 from dsm.training.rl.reference import Reference, fingerprint
 from dsm.training.rl.scoring import PerToken, Scorer
-from dsm.training.rl.sources import DataSource, Judges, PolicySource, StoreSource, Supply
+from dsm.training.rl.sources import DataSource, PolicySource, StoreSource, Supply
 from dsm.training.rl.table import RolloutTable
 from dsm.training.step import StepSettings
 from dsm.training.strategy import model_sharding
@@ -53,15 +52,13 @@ def improve(config: RLConfig) -> dict[str, Any]:
         return improve_in_turns(config)
     with session(config, config.parallel) as here, ExitStack() as stack:
         if here.run.finished is not None:
-            log.info("finished before: %s (resume=never makes it anew)", here.run.path)
             return here.run.finished
-        log.info("run folder: %s", here.run.path)
         return _improve(config, here, stack)
 
 
 def _improve(config: RLConfig, here: Session, stack: ExitStack) -> dict[str, Any]:
     tokenizer = load_tokenizer(config.tokenizer_path)
-    positions = _positions(config, tokenizer)
+    positions = positions_of(config, tokenizer)
     algorithm = build_algorithm(config.algorithm)
     supply, source_for = _supplied(config, tokenizer, positions, here, stack)
     draw = Draw(supply.order, config.curriculum)
@@ -69,7 +66,7 @@ def _improve(config: RLConfig, here: Session, stack: ExitStack) -> dict[str, Any
     benchmarks = in_training_evaluation(
         config, tokenizer, here, lambda step: config.explorations(step) * config.samples_per_step * config.context
     )
-    device = _device(config, here.world)
+    device = own_device(config.parallel, here.world)
     module = _module(config, algorithm, tokenizer, here, steps).to(device)
     source = source_for(module)
     limit = config.tokens_per_microbatch(device.type)
@@ -106,30 +103,6 @@ def _improve(config: RLConfig, here: Session, stack: ExitStack) -> dict[str, Any
     return fit(config, module, material, tokenizer, here, callbacks)
 
 
-def _positions(config: RLConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """How long a sequence the model takes; the answers must leave room for prompts."""
-    network = transformers_config(config.model, len(tokenizer), tensor=config.parallel.tensor)
-    positions: int | None = getattr(network, "max_position_embeddings", None)
-    asked = config.rollout.max_new_tokens
-    if positions is not None and asked >= positions:
-        raise UserError(
-            f"rollout.max_new_tokens={asked}: the model has {positions} positions for prompt and answer together; give"
-            " less"
-        )
-    return positions
-
-
-def _prompts(config: RLConfig, tokenizer: PreTrainedTokenizerBase, positions: int | None, here: Session) -> Prompts:
-    assert config.prompts is not None
-    room = None if positions is None else positions - config.rollout.max_new_tokens
-    prompts = load_prompts(config.prompts, tokenizer, Path(config.paths.cache), here.world, room=room)
-    log.info("prompts: %s", _counts(prompts))
-    file = here.run.path / "prompts_set_aside.jsonl"
-    if here.world.first and prompts.write_set_aside(file):
-        log.warning("prompts set aside, with reasons: %s", file)
-    return prompts
-
-
 def _supplied(
     config: RLConfig, tokenizer: PreTrainedTokenizerBase, positions: int | None, here: Session, stack: ExitStack
 ) -> tuple[Supply, Callable[[PolicyModule], Source]]:
@@ -140,26 +113,17 @@ def _supplied(
     if config.prompts is None:
         stored = StoreSource(config, tokenizer, here.world)
         return stored.supply, lambda module: stored
-    prompts = _prompts(config, tokenizer, positions, here)
+    prompts = open_prompts(config, tokenizer, positions, here)
 
     def asked(rollout: Rollout) -> tuple[str, Any]:
         prompt = prompts[rollout.prompt]
         return prompt.question, prompt.columns.get("gold")
 
-    supply = Supply(prompts.order(config.seed), prompts.facts, _counts(prompts), asked, prompts.__getitem__)
+    supply = Supply(prompts.order(config.seed), prompts.facts, counted(prompts), asked, prompts.__getitem__)
     if not config.samples_policy:
         return supply, lambda module: DataSource(config, tokenizer, prompts, here.world)
-    judges = Judges.open(config, tokenizer, _device(config, here.world), here, stack)
+    judges = Judges.open(config, tokenizer, own_device(config.parallel, here.world), here, stack)
     return supply, lambda module: PolicySource(config, module, tokenizer, prompts, judges, here.world, positions)
-
-
-def _counts(prompts: Prompts) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in prompts.counts.items())
-
-
-def _device(config: RLConfig, world: World) -> torch.device:
-    kind = accelerator(config.parallel)
-    return torch.device(kind, world.local_rank) if kind == "cuda" else torch.device(kind)
 
 
 def _module(
@@ -168,15 +132,7 @@ def _module(
     sharding = model_sharding(config, here.world)
     model = build_model(config.model, len(tokenizer), seed=config.seed, sharding=sharding)
     log.info("policy: %s parameters, %s", f"{model.num_parameters():,}", here.world.layout)
-    settings = StepSettings(
-        optim=config.optim,
-        scheduler=config.scheduler,
-        loss=config.loss,
-        total_steps=steps,
-        precision=config.precision(accelerator(config.parallel)),
-        max_skipped_steps=config.trainer.max_skipped_steps,
-        temperature=config.rollout.temperature,
-    )
+    settings = StepSettings.of(config, steps, temperature=config.rollout.temperature)
     critic: RewardModel | None = None
     value_clip = None
     if isinstance(config.algorithm.advantage, GAEConfig):
