@@ -11,18 +11,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from dsm.config.listing import OWN_CONF
 from dsm.errors import LOST_RANK, LostRankError, StoppedError, UserError
 from dsm.runtime.slurm import adopt_launcher
 
 USAGE_ERROR = 2
-_SHORT = {"-h": "--help", "-m": "--multirun", "-c": "--cfg", "-i": "--info", "-p": "--package"}
-_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--info", "--package", "--resolve")
+_SHORT = {"-h": "--help", "-m": "--multirun", "-c": "--cfg", "-i": "--info", "-p": "--package", "-cd": "--config-dir"}
+_FLAGS = ("--help", "--version", "--multirun", "--cfg", "--info", "--package", "--resolve", "--config-dir")
 _VALUES = {
     "--cfg": ("job", "hydra", "all"),
     "--info": ("defaults", "all", "config", "defaults-tree", "plugins", "searchpath"),
     "--package": None,
+    "--config-dir": None,
 }
-"""Flags that take a value: those allowed, the first of them where none is given."""
+"""Flags that take a value: those allowed, the first of them where none is given; None = any."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0 done, 2 a mistake in the command, 75 a rank was lost, 128 + n stopped by signal n.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # whose warnings come before our message on a lost rank
     adopt_launcher()
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
@@ -64,6 +67,8 @@ def _first_rank() -> bool:
 
 def _run(arguments: Sequence[str]) -> None:
     flags, settings = _split(arguments)
+    if "--config-dir" in flags:
+        os.environ[OWN_CONF] = flags["--config-dir"]
     if not arguments or "--help" in flags:
         from dsm.config.help import help_text
 
@@ -112,7 +117,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             allowed_values = _VALUES[flag]
             value = value or (allowed_values[0] if allowed_values else "")
             if not value or (allowed_values and value not in allowed_values):
-                wanted = f"one of {', '.join(allowed_values)}" if allowed_values else "a group's name"
+                wanted = f"one of {', '.join(allowed_values)}" if allowed_values else "a folder" if flag == "--config-dir" else "a group's name"
                 raise UserError(f"{name} {value}: must be {wanted}")
         flags[flag] = value
     return flags, settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from hydra import compose, initialize_config_dir, version
+from hydra import compose, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +21,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from dsm.config.explain import hydra_problem, shown, validation_problem
-from dsm.config.listing import closest, conf_dir, groups
+from dsm.config.listing import closest, conf_dir, groups, own_conf_dir
 from dsm.config.run import RunConfig
 from dsm.config.stages import STAGES
 from dsm.errors import UserError
@@ -105,12 +105,8 @@ def compose_raw(arguments: Sequence[str]) -> DictConfig:
         if override.is_sweep_override():
             raise UserError(f"{override.input_line}: several values make a sweep, which needs -m")
     refuse_unknown_groups(overrides)
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", open_overrides(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(hydra_problem(error, overrides)) from None
+    with hydra_app(overrides):
+        return compose("config", open_overrides(overrides))
 
 
 def check(composed: DictConfig, overrides: Sequence[Override] = ()) -> RunConfig:
@@ -148,7 +144,10 @@ def hydra_app(overrides: Sequence[Override]) -> Iterator[Hydra]:
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2("dsm", create_config_search_path(str(conf_dir())))
+        path = create_config_search_path(str(conf_dir()))
+        if (own := own_conf_dir()) is not None:
+            path.prepend("own", str(own), anchor="schema")
+        yield Hydra.create_main_hydra2("dsm", path)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(hydra_problem(error, overrides)) from None
     finally:

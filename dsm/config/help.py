@@ -25,6 +25,7 @@ Worth knowing
   -m            a grid of all comma-separated values, or a search: hydra/sweeper=optuna hydra.sweeper.n_trials=20
                 'optim.lr=tag(log,interval(1e-5,1e-3))'; sweep_metric=KEY chooses what counts, its table comes last
   --cfg job     print the composed settings, with -p GROUP one group of them; --info defaults: where they come from
+  --config-dir  a folder of your own beside ours, laid out alike: own/algorithm/mine.yaml is algorithm=mine
 
 Where results lie
   runs/STAGE/NAME-HASH/ (paths.runs), HASH from the settings that make the result: config.yaml, metrics.jsonl,

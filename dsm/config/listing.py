@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+from dsm.errors import UserError
+
+OWN_CONF = "DSM_CONF"
+"""The variable that names the user's own folder of settings; what a run starts in its turn inherits it."""
 
 
 @cache
@@ -16,23 +22,53 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-@cache
+def own_conf_dir() -> Path | None:
+    """A folder of the user's own beside ours: `--config-dir DIR`, or DSM_CONF.
+
+    Raises:
+        UserError: there is no such folder, or a file of it has the name of one of ours.
+    """
+    given = os.environ.get(OWN_CONF)
+    if not given:
+        return None
+    own = Path(given).expanduser().resolve()
+    if not own.is_dir():
+        raise UserError(f"--config-dir {given}: no such folder (it holds files such as algorithm/NAME.yaml)")
+    for file in own.rglob("*.yaml") if own != conf_dir().resolve() else ():
+        name = file.relative_to(own)
+        if (conf_dir() / name).exists():
+            raise UserError(f"--config-dir {given}: {name} is there already, in dsm itself; give yours another name")
+    return own
+
+
+def conf_dirs() -> list[Path]:
+    """Where options are looked for: ours, the user's own."""
+    own = own_conf_dir()
+    return [conf_dir()] if own is None else [conf_dir(), own]
+
+
 def groups() -> dict[str, list[str]]:
-    """Every group of conf/ and its options; Hydra's own groups apart."""
-    root = conf_dir()
+    """Every group and its options; Hydra's own groups apart."""
+    return _groups(tuple(conf_dirs()))
+
+
+@cache
+def _groups(roots: tuple[Path, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for file in sorted(root.rglob("*.yaml")):
-        parts = file.relative_to(root).with_suffix("").parts
-        if len(parts) > 1 and parts[0] != "hydra":
-            found.setdefault(parts[0], []).append("/".join(parts[1:]))
-    return found
+    for root in roots:
+        for file in sorted(root.rglob("*.yaml")):
+            parts = file.relative_to(root).with_suffix("").parts
+            if len(parts) > 1 and parts[0] != "hydra":
+                found.setdefault(parts[0], []).append("/".join(parts[1:]))
+    return {group: found[group] for group in sorted(found)}
 
 
 def summaries(group: str) -> dict[str, str]:
     """Every option of a group and the first comment of its file."""
     found = {}
     for option in groups()[group]:
-        lines = (conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+        file = next(file for root in conf_dirs() if (file := root / group / f"{option}.yaml").is_file())
+        lines = file.read_text(encoding="utf-8").splitlines()
         found[option] = next((line[2:] for line in lines if line.startswith("# ") and "@package" not in line), "")
     return found
 
@@ -41,7 +77,7 @@ def stage_groups(stage: str) -> list[str]:
     """The groups that a stage brings."""
     from omegaconf import OmegaConf  # --help does without
 
-    settings = OmegaConf.to_object(OmegaConf.load(conf_dir() / "stage" / f"{stage}.yaml"))
+    settings = OmegaConf.to_container(OmegaConf.load(conf_dir() / "stage" / f"{stage}.yaml"))
     assert isinstance(settings, dict)
     return [group.lstrip("/") for entry in settings["defaults"] if isinstance(entry, dict) for group in entry]
 
