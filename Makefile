@@ -20,8 +20,12 @@ help:  ## Show this
 quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (3 to 4 minutes on one CPU core)
 	$(BIN)/python scripts/quickstart.py $(ARGS)
 
+# Files start in the order of tests/conftest.py. A worker that crashes, or is ten minutes in one test, is a failure:
+# in its place pytest-xdist would start another one, and then wait for ever for what the first one did not do.
 test: $(INSTALLED)  ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+	  --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+	  -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true $(ARGS)
 
 lint: $(INSTALLED)  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ _VALUES = {
     "--config-dir": None,
 }
 """Flags that take a value: those allowed, the first of them where none is given; None = any."""
+_WANTED = {"--package": "a group's name", "--config-dir": "a folder"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,7 +118,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             allowed_values = _VALUES[flag]
             value = value or (allowed_values[0] if allowed_values else "")
             if not value or (allowed_values and value not in allowed_values):
-                wanted = f"one of {', '.join(allowed_values)}" if allowed_values else "a folder" if flag == "--config-dir" else "a group's name"
+                wanted = f"one of {', '.join(allowed_values)}" if allowed_values else _WANTED[flag]
                 raise UserError(f"{name} {value}: must be {wanted}")
         flags[flag] = value
     return flags, settings

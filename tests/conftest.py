@@ -9,8 +9,34 @@ import hypothesis
 import pytest
 import torch
 
+LONGEST = (
+    "pipeline/test_run.py",
+    "training/test_checkpoint_layouts.py",
+    "config/test_plan.py",
+    "training/rl/test_runs.py",
+    "training/rl/test_rl_resume.py",
+    "training/test_in_training_eval.py",
+    "training/test_resume.py",
+    "rollout/test_invariance.py",
+    "runtime/test_launch.py",
+    "config/test_sweep.py",
+    "rewards/test_reward_faults.py",
+    "training/test_pretrain.py",
+    "training/test_reward_stage.py",
+    "training/test_strategy.py",
+    "evaluation/test_stage.py",
+    "models/test_sharding.py",
+    "training/test_ranks.py",
+)
+
 hypothesis.settings.register_profile("dsm", deadline=None, derandomize=True)  # a busy machine is no failure
 hypothesis.settings.load_profile("dsm")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: of several processes that share the files, none is left alone with one at the end."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 import traceback
@@ -15,17 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "dsm.training.stages",
-        "dsm.training.rl.stage",
-        "dsm.training.reward.label",
-        "dsm.evaluation.stage",
-        "tests.training.harness",
-        "tests.ranks",
-    ]
-)
+from tests.forks import context
 
 
 def run_ranks(ranks: int, function: Callable[..., Any], *arguments: Any, seconds: float = 180.0) -> list[Any]:
@@ -35,8 +24,7 @@ def run_ranks(ranks: int, function: Callable[..., Any], *arguments: Any, seconds
     """
     with TemporaryDirectory() as folder:
         processes = [
-            _context.Process(target=_run, args=(rank, ranks, Path(folder), function, arguments))
-            for rank in range(ranks)
+            context.Process(target=_run, args=(rank, ranks, Path(folder), function, arguments)) for rank in range(ranks)
         ]
         for process in processes:
             process.start()

@@ -47,6 +47,8 @@ def test_every_command_composes_and_can_be_planned(
         "tokenize/corpus-01234567/export",
         "rollouts/answers-01234567/rollouts",
         "reward/outcomes-01234567/export",
+        "crawl/web-01234567/export/crawl",
+        "mine/web-01234567",
     ):
         (tmp_path / "runs" / folder).mkdir(parents=True)
     for export in ("sft/mine-01234567/export", "reward/outcomes-01234567/export"):

@@ -190,7 +190,7 @@ def test_workers_are_replaced_after_so_many_pairs() -> None:
 
 
 def test_workers_are_replaced_when_they_have_grown() -> None:
-    with GraderPool(GraderConfig(memory_mb=200), 1, grade=OBEDIENT) as pool:
+    with GraderPool(GraderConfig(memory_mb=200, timeout_s=30), 1, grade=OBEDIENT) as pool:
         (before,) = pool.grade([("a", "a")])
         (grown,) = pool.grade([("a", "keep:250")])
         (after,) = pool.grade([("b", "b")])

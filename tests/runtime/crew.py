@@ -5,7 +5,6 @@ Forked from a server that has imported what they need; all that they print goes 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
@@ -26,9 +25,7 @@ from dsm.errors import LOST_RANK, LostRankError, UserError
 from dsm.runtime import watch
 from dsm.runtime.launch import World, processes
 from dsm.runtime.slurm import adopt_launcher
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.runtime.crew"])
+from tests.forks import context
 
 STEPS = 12
 TROUBLE_AT = 5
@@ -118,7 +115,7 @@ def start(trouble: Callable[[World], None], folder: Path, ranks: int = 2) -> lis
     crew = []
     for rank in range(ranks):
         environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        crew.append(_context.Process(target=_run, args=(trouble, folder / str(rank), environment)))
+        crew.append(context.Process(target=_run, args=(trouble, folder / str(rank), environment)))
         crew[-1].start()
     return crew
 

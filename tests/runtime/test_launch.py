@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -143,18 +142,16 @@ def test_a_sweep_by_submitit(
     """Two jobs at once: a result as if it was made here, a mistake that comes home as one line. Plans need no jobs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUBMITIT_PREEMPT_SIGNAL", raising=False)
-    Path("a.jsonl").write_text("".join(json.dumps({"text": f"{i} apples + {i} pears"}) + "\n" for i in range(60)))
-    Path("empty.jsonl").write_text("")
-    settings = ["stage=tokenizer", "tokenizer.vocab_size=280", "paths.runs=out", "hydra/launcher=submitit_local"]
-    sweep = ["-m", *settings, "data.sources.a.path=a.jsonl,empty.jsonl"]
+    settings = ["stage=problems", "problems.n_train=60", "paths.runs=out", "hydra/launcher=submitit_local"]
+    sweep = ["-m", *settings, "name=train,other", "sweep_metric=${name}/rows"]
     assert main([*sweep, "mode=plan"]) == 0
     assert not Path("out").exists()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert main(sweep) == 2
     out, err = capsys.readouterr()
-    assert err.splitlines()[-1].startswith("dsm: data.sources.a")
-    assert "out/tokenizer/" in out.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("dsm: sweep_metric=other/rows: the run has no such metric; it has")
+    assert "out/problems/train-" in out.splitlines()[-1]
     assert [file.name for file in Path("out/sweeps").glob("*/*.json")] == ["0.json"]
 
 

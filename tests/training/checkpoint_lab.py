@@ -22,7 +22,6 @@ from dsm.training.checkpoint.folder import (
     read_manifest,
     read_metadata,
     read_pieces,
-    read_tensors,
 )
 from dsm.training.checkpoint.pieces import in_charge_of
 from dsm.training.checkpoint.state import RANDOM, make_room, run_pieces
@@ -96,13 +95,11 @@ class Run:
         pieces.pop(RANDOM)
         read_pieces(folder, metadata, pieces)
 
-    def differences(self, folder: Path) -> list[str]:
-        """The names of what is not, to the bit, this process's part of the whole tensors in a checkpoint."""
-        stored = read_tensors(folder)
-        stored.pop(RANDOM)
+    def differences(self, stored: dict[str, torch.Tensor]) -> list[str]:
+        """The names of what is not, to the bit, this process's part of the whole tensors of a checkpoint."""
         pieces = run_pieces(self.model, [self.optimizer], self.world)
         pieces.pop(RANDOM)
-        wrong = sorted(stored.keys() ^ pieces.keys())
+        wrong = sorted((stored.keys() - {RANDOM}) ^ pieces.keys())
         for name, piece in pieces.items():
             part = stored[name][tuple(slice(o, o + n) for o, n in zip(piece.offsets, piece.data.shape, strict=True))]
             if not torch.equal(part, piece.data):

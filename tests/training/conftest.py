@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dsm.cli import main
+from tests.shared_graders import shared_graders as shared_graders
 from tests.training.harness import DROPOUT, Lab, run_folder
 
 

@@ -33,17 +33,8 @@ from dsm.data.tokenizer import save_tokenizer, train_tokenizer
 from dsm.training.checkpoint.folder import read_manifest, read_tensors
 from dsm.training.checkpoint.writing import _ChecksummedFiles, _Writer
 from dsm.training.step import UpdateModule
+from tests.forks import context
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "dsm.training.stages",
-        "dsm.training.rl.stage",
-        "dsm.training.reward.label",
-        "dsm.evaluation.stage",
-        "tests.training.harness",
-    ]
-)
 _training_step = UpdateModule.training_step
 DROPOUT = "model.config.attention_dropout=0.1"  # makes a run depend on the state of the random generator
 
@@ -156,7 +147,7 @@ def start(
 
     `trouble` is called first, to prepare something that will befall the process.
     """
-    process = _context.Process(target=_run, args=(arguments, output, trouble, environment))
+    process = context.Process(target=_run, args=(arguments, output, trouble, environment))
     process.start()
     return process
 
@@ -183,7 +174,7 @@ def start_ranks(
     ]
 
 
-def finish(processes: list[BaseProcess], seconds: float = 240.0) -> list[int | None]:
+def finish(processes: list[BaseProcess], seconds: float = 60.0) -> list[int | None]:
     """Wait for all of them, kill what hangs; their exit statuses (None = it hung)."""
     deadline = time.monotonic() + seconds
     for process in processes:
@@ -201,6 +192,7 @@ def _run(arguments: list[str], output: Path, trouble: Callable[[], None] | None,
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # the default again, not what this process was started by
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process would leave behind
     random.seed()  # what a run starts from must not come from the process
     torch.seed()

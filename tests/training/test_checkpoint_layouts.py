@@ -56,11 +56,13 @@ def save_all(ranks: int, root: Path) -> dict[str, Run]:
 def save_and_load_all(ranks: int, root: Path) -> dict[tuple[str, str], list[str]]:
     """Save; then read what is there already. What differs after reading, by who read what."""
     found = {}
-    for name, run in save_all(ranks, root).items():
-        for folder in sorted(root.glob("*/step-*")):
+    runs = save_all(ranks, root)
+    for folder in sorted(root.glob("*/step-*")):
+        stored = read_tensors(folder)
+        for name, run in runs.items():
             run.forget()
             run.load(folder)
-            found[name, folder.parent.name] = run.differences(folder)
+            found[name, folder.parent.name] = run.differences(stored)
     return found
 
 
