@@ -12,7 +12,7 @@ NEW_ENOUGH = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>
   echo "PYTHON=$(PYTHON): Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1 | head -1)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint install bubblewrap constraints clean
+.PHONY: help quickstart test docs lint install bubblewrap constraints clean
 
 help:  ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,11 @@ test: $(INSTALLED)  ## Run the tests
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
 	  -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true $(ARGS)
+
+docs: $(INSTALLED)  ## Build the documents into build/site
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
 
 lint: $(INSTALLED)  ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from dsm.config.annotate import AnnotateConfig
 from dsm.config.answers import POOL_SETTINGS
+from dsm.config.crawl import CrawlStageConfig
+from dsm.config.decontaminate import DecontaminateConfig
 from dsm.config.evaluation import EvalConfig
 from dsm.config.in_training import MeasuredConfig
+from dsm.config.mine import MineConfig
 from dsm.config.pipeline import PipelineConfig
 from dsm.config.pretrain import PretrainConfig
 from dsm.config.problems import ProblemsStageConfig
@@ -19,6 +23,10 @@ from dsm.config.run import RunConfig, SFTConfig, TokenizerConfig
 from dsm.config.store import TokenizeConfig
 
 STAGES: dict[str, tuple[type[RunConfig], str]] = {
+    "crawl": (CrawlStageConfig, "dsm.corpus.crawl.stage:make_crawl"),
+    "mine": (MineConfig, "dsm.corpus.mine:mine"),
+    "annotate": (AnnotateConfig, "dsm.corpus.annotate.stage:annotate"),
+    "decontaminate": (DecontaminateConfig, "dsm.corpus.decontaminate:decontaminate"),
     "problems": (ProblemsStageConfig, "dsm.data.problems_stage:make_problems"),
     "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
     "tokenize": (TokenizeConfig, "dsm.data.store.stage:tokenize"),
@@ -36,7 +44,12 @@ STAGES: dict[str, tuple[type[RunConfig], str]] = {
 
 
 def result_settings(config: RunConfig) -> dict[str, Any]:
-    """What makes one run's result differ from another's: everything but how it is watched and where it lies."""
+    """What makes one run's result differ from another's: everything but how it is watched and where it lies.
+
+    Mining asks each of its steps whether it was done with these settings, so its folder serves all of a crawl's.
+    """
+    if isinstance(config, MineConfig):
+        return config.model_dump(include={"stage": True, "name": True, "crawl": {"path"}})
     groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger", "plan"}
     watching: dict[str, Any] = dict.fromkeys(groups | {"threads"}, True) | {
         "trainer": {"log_every", "validate_every", "max_skipped_steps"},
@@ -46,6 +59,8 @@ def result_settings(config: RunConfig) -> dict[str, Any]:
         "grader": POOL_SETTINGS,
         "sandbox": {"workers", "uid"},
         "store": {"workers"},
+        "crawl": {"workers"},
+        "executor": True,
         "mix": {"validation"},
         "evaluation": True,
     }

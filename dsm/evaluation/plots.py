@@ -62,7 +62,7 @@ def accuracy_bars(comparison: Comparison) -> str:
     """Accuracy of every model on every benchmark with 95 % intervals, and the references beside them."""
     models, benchmarks = len(comparison.labels), comparison.benchmarks
     thickness = 0.8 / models
-    with _figure(_WIDTH, 0.9 + len(benchmarks) * (0.22 + 0.2 * max(models, 2))) as (figure, drawn):
+    with svg_figure(_WIDTH, 0.9 + len(benchmarks) * (0.22 + 0.2 * max(models, 2))) as (figure, drawn):
         axes = figure.subplots()
         for index, label in enumerate(comparison.labels):
             cells = [benchmark.rows[0].cells[index] for benchmark in benchmarks]
@@ -107,7 +107,7 @@ def differences(comparison: Comparison) -> str | None:
     titles = list(dict.fromkeys(title for title, _, _ in rows))
     others = sorted({index for _, index, _ in rows})
     step = 0.7 / len(others)
-    with _figure(_WIDTH, 0.9 + len(titles) * (0.24 + 0.17 * len(others))) as (figure, drawn):
+    with svg_figure(_WIDTH, 0.9 + len(titles) * (0.24 + 0.17 * len(others))) as (figure, drawn):
         axes = figure.subplots()
         axes.axvline(0, color=INK, lw=1)
         for rank, index in enumerate(others):
@@ -145,7 +145,7 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
     found = [(title, names) for title, names in found if names]
     if not found:
         return None
-    with _figure(_WIDTH, 3.3) as (figure, drawn):
+    with svg_figure(_WIDTH, 3.3) as (figure, drawn):
         grid = figure.subplots(1, 2, sharey=True)
         ks: set[int] = set()
         for axes, (title, names) in zip(grid, found, strict=False):
@@ -184,7 +184,7 @@ def learning(comparison: Comparison, curves: Learning) -> str:
     """Accuracy over training; a run that bears the name of an evaluated model has its colour."""
     labels = [*comparison.labels, *(label for label in curves.lines if label not in comparison.labels)]
     title = next((b.title for b in comparison.benchmarks if b.name == curves.benchmark), curves.benchmark)
-    with _figure(_WIDTH, 4.2) as (figure, drawn):
+    with svg_figure(_WIDTH, 4.2) as (figure, drawn):
         axes = figure.subplots()
         for label, points in curves.lines.items():
             x, y = zip(*points, strict=True)
@@ -219,7 +219,7 @@ def _errors(cells: Sequence[Bounds]) -> list[list[float]]:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Any, list[str]]]:
+def svg_figure(width: float, height: float) -> Iterator[tuple[Any, list[str]]]:
     """A figure, and a list that holds its SVG text once the block has ended; sizes in inches."""
     import matplotlib
     from matplotlib.figure import Figure

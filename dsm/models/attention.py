@@ -3,17 +3,19 @@
 The wrapper passes the layout of the packed documents (`varlen`) and the setting `model.attention` through the model's
 forward, and both arrive here with the queries, keys and values of each layer. On CUDA in bf16 or fp16 a varlen kernel
 does the work: flash-attn 4, 3 or 2, else PyTorch's own. Everywhere else an exact path runs causal SDPA on the slice of
-each document. Its rivals cost more on a CPU (4,096 tokens, documents of 60 to 1,500, forward and backward): blocks of
-documents of similar length up to 1.9 times as much, one right-padded block up to 3.5, the masked square 6 to 20; the
-slices lose only where documents are shorter than some 15 tokens, and there by about a quarter.
+each document, and once for neighbours that are alike. Its rivals cost more on a CPU (4,096 tokens, documents of 60 to
+1,500, forward and backward): blocks of documents of similar length up to 1.9 times as much, one right-padded block up
+to 3.5, the masked square 6 to 20; the slices lose only where documents are shorter than some 15 tokens, and there by
+about a quarter.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -86,33 +88,70 @@ def _resolve(choice: str, on_cuda: bool, dtype: torch.dtype) -> Kernel:
         return _per_document
     module, function, _ = _KERNELS[choice]
     adapt = _torch_varlen if choice == "torch_varlen" else _flash
-    return adapt(choice, getattr(import_module(module), function))
+    kernel = adapt(choice, getattr(import_module(module), function))
+
+    @wraps(kernel)
+    def with_prefixes(q: Tensor, k: Tensor, v: Tensor, varlen: Varlen, *options: Any) -> Tensor:
+        fits = not varlen.prefixes or _ends_with_the_keys(kernel, q.device, q.dtype)
+        return (kernel if fits else _per_document)(q, k, v, varlen, *options)
+
+    return with_prefixes
+
+
+@cache
+def _ends_with_the_keys(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a document's last query attends to all its keys, where there are more of these: tried on three tokens.
+
+    All documented kernels do; one that lets the first query attend to the first key alone would be wrong in silence.
+    """
+    varlen = Varlen.from_lengths([2, 1], device, prefixes=[(0, 0), (0, 1)])
+    query, key, value = (torch.zeros(3, heads, 64, dtype=dtype, device=device) for heads in (2, 1, 1))
+    value[2] = 2.0  # the last token sees the first one's 0 and its own 2
+    with torch.no_grad():
+        seen = kernel(query, key, value, varlen, None, None, 0.0)[2]
+    return bool((seen.float() - 1.0).abs().max() < 0.1)
 
 
 def _per_document(
     q: Tensor, k: Tensor, v: Tensor, varlen: Varlen, scaling: float | None, window: int | None, dropout: float
 ) -> Tensor:
-    """The exact path. A document's result depends on its own tokens only, in the very same kernel calls as alone."""
+    """The exact path. A document's result depends on its own tokens only, and on those of its prefix.
+
+    Neighbours of one length and with one prefix share a call of the kernel, which keeps them apart.
+    """
     dtype = q.dtype
     if not q.is_cuda:  # on CPUs without bf16 instructions the kernel takes 2.5 to 6 times as long in bf16
         q, k, v = q.float(), k.float(), v.float()
     gqa = q.shape[1] != k.shape[1]
+    prefixes = varlen.prefixes or ((0, 0),) * len(varlen.lengths)
+    runs = [(*alike, len(list(run))) for alike, run in groupby(zip(varlen.lengths, prefixes, strict=True))]
+    beginnings = {
+        (first, count): (k[first : first + count], v[first : first + count]) for first, count in set(prefixes)
+    }
+    masks: dict[tuple[int, int], Tensor] = {}
     outputs = []
     with torch.autocast(q.device.type, enabled=False):
-        documents = (x.transpose(0, 1)[None].split(varlen.lengths, dim=2) for x in (q, k, v))
-        for query, key, value in zip(*documents, strict=True):
-            length = query.shape[2]
-            mask = _window_mask(length, window, q.device) if window is not None and length > window else None
+        parts = (x.split([length * alike for length, _, alike in runs]) for x in (q, k, v))
+        for (length, prefix, alike), *own in zip(runs, *parts, strict=True):
+            query, key, value = (x.unflatten(0, (alike, length)).transpose(1, 2) for x in own)
+            if prefix[1]:
+                before = (x.transpose(0, 1).expand(alike, -1, -1, -1) for x in beginnings[prefix])
+                key, value = (torch.cat(both, dim=2) for both in zip(before, (key, value), strict=True))
+            shape = (length, key.shape[2])
+            plain = not prefix[1] and (window is None or length <= window)
+            if not plain and shape not in masks:
+                masks[shape] = _mask(*shape, window, q.device)
             output = F.scaled_dot_product_attention(
-                query, key, value, mask, dropout, is_causal=mask is None, scale=scaling, enable_gqa=gqa
+                query, key, value, None if plain else masks[shape], dropout, plain, scale=scaling, enable_gqa=gqa
             )
-            outputs.append(output)
-    return torch.cat(outputs, dim=2)[0].transpose(0, 1).to(dtype)
+            outputs.append(output.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs).to(dtype)
 
 
-def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """(length, length) bool: token i attends to the tokens i - window + 1 up to i."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
+    """(queries, keys) bool: the last key is the last query's own; each attends to it and those before, or `window`."""
+    mask = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return mask if window is None else mask.triu(keys - queries + 1 - window)
 
 
 def _flash(choice: str, function: Callable[..., Any]) -> Kernel:
@@ -123,16 +162,16 @@ def _flash(choice: str, function: Callable[..., Any]) -> Kernel:
         q: Tensor, k: Tensor, v: Tensor, varlen: Varlen, scaling: float | None, window: int | None, dropout: float
     ) -> Tensor:
         options: dict[str, Any] = {"softmax_scale": scaling, "causal": True}
-        options |= {"cu_seqlens_q": varlen.cu_seqlens, "cu_seqlens_k": varlen.cu_seqlens}
-        for name in ("max_seqlen_q", "max_seqlen_k"):
-            if name in accepted:  # early flash-attn 4 infers them
-                options[name] = varlen.max_seqlen
+        for side, layout in (("q", varlen), ("k", varlen.keys or varlen)):
+            options[f"cu_seqlens_{side}"] = layout.cu_seqlens
+            if f"max_seqlen_{side}" in accepted:  # early flash-attn 4 infers them
+                options[f"max_seqlen_{side}"] = layout.max_seqlen
         if window is not None:
             options["window_size"] = (window - 1, 0)  # keys to the left, beside the token itself
         if dropout:
             _refuse_dropout(choice, dropout, "dropout_p" in accepted)
             options["dropout_p"] = dropout
-        output = function(q, k, v, **options)
+        output = function(q, *_with_prefixes(k, v, varlen), **options)
         return output[0] if isinstance(output, tuple) else output  # versions 3 and 4 may add the log-sum-exp
 
     return kernel
@@ -162,10 +201,18 @@ def _torch_varlen(choice: str, function: Callable[..., Any]) -> Kernel:
             options["scale"] = scaling
         elif scaling is not None:
             q = q * (scaling * q.shape[-1] ** 0.5)  # the kernel divides by the root of head_dim
-        cu_seqlens, longest = varlen.cu_seqlens, varlen.max_seqlen
-        return function(q, k, v, cu_seqlens, cu_seqlens, longest, longest, **options)
+        k, v = _with_prefixes(k, v, varlen)
+        keys = varlen.keys or varlen
+        return function(q, k, v, varlen.cu_seqlens, keys.cu_seqlens, varlen.max_seqlen, keys.max_seqlen, **options)
 
     return kernel
+
+
+def _with_prefixes(k: Tensor, v: Tensor, varlen: Varlen) -> tuple[Tensor, Tensor]:
+    """Keys and values of documents with their prefixes: a kernel's causal mask ends with a document's last of both."""
+    if (keys := varlen.keys) is None:
+        return k, v
+    return k.index_select(0, keys.index), v.index_select(0, keys.index)
 
 
 def _refuse_dropout(choice: str, dropout: float, supported: bool) -> None:

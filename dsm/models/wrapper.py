@@ -21,6 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dsm.errors import UserError
 from dsm.models import attention as packed_attention
+from dsm.models.norms import quicken_norms
 from dsm.ops.logprobs import linear_logprobs
 from dsm.ops.varlen import Varlen
 
@@ -63,6 +64,7 @@ class CausalLM(nn.Module):
         _check_supported(model, self.head_of(model), bias=self.task != CausalLM.task)
         packed_attention.check_backend(attention)
         model.set_attn_implementation(packed_attention.NAME)
+        quicken_norms(model)
         self.model = model
         self.attention = attention
         for block in self.blocks:
@@ -77,7 +79,8 @@ class CausalLM(nn.Module):
                 block.forward = MethodType(forward, block)
             if activation_checkpointing == "selective":
                 for part in _cheap_parts(block):
-                    part.forward = MethodType(_checkpointed(type(part).forward), part)
+                    bound: Any = part.forward  # to its class, or by `quicken_norms`
+                    part.forward = MethodType(_checkpointed(bound.__func__), part)
 
     @property
     def blocks(self) -> list[nn.Module]:

@@ -4,7 +4,8 @@ A head of 102,400 words over 4,096 tokens makes 1.7 GB of fp32 logits, and autog
 vocabulary is walked in tiles: each tile of logits is merged into a running log-sum-exp and a running entropy and then
 forgotten; backward walks the tiles again, recomputes each and turns it into gradients in place. The price is one more
 matrix product (four for three). In fp32 on a CPU the memory traffic saved pays for it at 512 features, not at 2,048
-(about 1.2 times the time of full logits): `scripts/bench/logprobs.py`.
+(about 1.2 times the time of full logits): `scripts/bench/logprobs.py`. Where a single tile has room for all words it is
+kept for backward, which comes at once and would need the room anyway; nothing is computed twice then.
 
 Tiles of the vocabulary, not chunks of tokens, because each row of the weight's gradient then belongs to one tile: it is
 summed over all tokens inside one product and written once, so a bf16 weight needs neither an fp32 accumulator of its
@@ -121,29 +122,21 @@ class _LinearLogprobs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, inverse: Tensor | None, tile: int
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
-            # The running lse starts at a huge negative number, not at -inf, so that its share is 0 and not NaN.
-            lse = torch.full_like(targets, -1e30, dtype=_accumulator(hidden))
-            entropy, target_logit = torch.zeros_like(lse), torch.zeros_like(lse)
-            for first, _, logits in _tiles(hidden, weight, inverse, tile):
-                column, inside = _columns(targets, first, logits)
-                target_logit += logits.gather(1, column).mul_(inside).squeeze(1)
-                tile_lse, tile_entropy = _reduce(logits)
-                # Chain rule over the parts seen before and this tile: H = sum of share * (H of the part - log share).
-                merged = torch.logaddexp(lse, tile_lse)
-                old, new = lse - merged, tile_lse - merged
-                entropy = old.exp() * (entropy - old) + new.exp() * (tile_entropy - new)
-                lse = merged
-        ctx.save_for_backward(hidden, weight, targets, inverse, lse, entropy)
+            target_logprob, entropy, lse, log_p = (_whole if tile >= len(weight) else _merged)(
+                hidden, weight, targets, inverse, tile
+            )
+        kept = log_p if any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(hidden, weight, targets, inverse, lse, entropy, kept)
         ctx.tile = tile
         ctx.set_materialize_grads(False)  # mostly the entropy is only logged; its part of backward is then skipped
-        return target_logit - lse, entropy
+        return target_logprob, entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         """d logp / dz = onehot - p and dH / dz = -p (log p + H) for z = logits / temperature, so each row's gradient
         is p * (constant + slope * log p), and onehot at its target."""
-        hidden, weight, targets, inverse, lse, entropy = ctx.saved_tensors
+        hidden, weight, targets, inverse, lse, entropy, kept = ctx.saved_tensors
         onehot = torch.zeros_like(lse) if grad_logprobs is None else grad_logprobs
         constant = -onehot if grad_entropy is None else -onehot - grad_entropy * entropy
         scale = lse.new_ones(1, 1) if inverse is None else inverse
@@ -154,10 +147,11 @@ class _LinearLogprobs(torch.autograd.Function):
             x = hidden.to(_operand(hidden))
             grad_hidden = torch.zeros_like(x, dtype=lse.dtype) if ctx.needs_input_grad[0] else None
             grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
-            for first, w, logits in _tiles(hidden, weight, inverse, ctx.tile):
-                log_p = logits.sub_(lse.unsqueeze(1))
+            tiles = _tiles(hidden, weight, inverse, ctx.tile) if kept is None else [(0, _cast(weight, hidden), None)]
+            for first, w, logits in tiles:
+                log_p = kept if logits is None else logits.sub_(lse.unsqueeze(1))
                 factor = constant if slope is None else torch.addcmul(constant, slope, log_p)
-                grad = log_p.exp_().mul_(factor)
+                grad = torch.exp(log_p, out=logits).mul_(factor)  # what is kept stays as it is
                 column, inside = _columns(targets, first, grad)
                 grad.scatter_add_(1, column, onehot * inside)  # before rounding: 1 - p of a sure token vanishes in bf16
                 grad = grad.to(x.dtype)
@@ -181,7 +175,7 @@ class _WeightedLogprobs(torch.autograd.Function):
         H = log sum exp z - sum p z = -log p_target - h . (d @ weight).
         """
         with torch.autocast(hidden.device.type, enabled=False):
-            x, w = hidden.to(_operand(hidden)), weight.to(hidden.dtype).to(_operand(hidden))
+            x, w = hidden.to(_operand(hidden)), _cast(weight, hidden)
             coefficient = weights.to(_accumulator(hidden)).unsqueeze(1)
             grad_hidden = torch.empty_like(x, dtype=coefficient.dtype)
             grad_weight = torch.zeros_like(weight, dtype=coefficient.dtype)
@@ -217,6 +211,38 @@ class _WeightedLogprobs(torch.autograd.Function):
         return grad_hidden, grad_weight, None, None, None
 
 
+def _whole(
+    hidden: Tensor, weight: Tensor, targets: Tensor, inverse: Tensor | None, tile: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probabilities of the targets, entropies, log-sum-exp, and log p of all words, where one tile holds them."""
+    ((_, _, logits),) = _tiles(hidden, weight, inverse, tile)
+    column = targets.unsqueeze(1)
+    target_logit = logits.gather(1, column)
+    log_p = logits.log_softmax(1)
+    target = log_p.gather(1, column)
+    entropy = torch.exp(log_p, out=logits).mul_(log_p).sum(1).neg_()
+    return target.squeeze(1), entropy, (target_logit - target).squeeze(1), log_p
+
+
+def _merged(
+    hidden: Tensor, weight: Tensor, targets: Tensor, inverse: Tensor | None, tile: int
+) -> tuple[Tensor, Tensor, Tensor, None]:
+    """The same, tile after tile; of them nothing is left."""
+    # The running lse starts at a huge negative number, not at -inf, so that its share is 0 and not NaN.
+    lse = torch.full_like(targets, -1e30, dtype=_accumulator(hidden))
+    entropy, target_logit = torch.zeros_like(lse), torch.zeros_like(lse)
+    for first, _, logits in _tiles(hidden, weight, inverse, tile):
+        column, inside = _columns(targets, first, logits)
+        target_logit += logits.gather(1, column).mul_(inside).squeeze(1)
+        tile_lse, tile_entropy = _reduce(logits)
+        # Chain rule over the parts seen before and this tile: H = sum of share * (H of the part - log share).
+        merged = torch.logaddexp(lse, tile_lse)
+        old, new = lse - merged, tile_lse - merged
+        entropy = old.exp() * (entropy - old) + new.exp() * (tile_entropy - new)
+        lse = merged
+    return target_logit - lse, entropy, lse, None
+
+
 def _tiles(hidden: Tensor, weight: Tensor, inverse: Tensor | None, tile: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield (first column, the tile's weight as an operand, its logits over the temperature).
 
@@ -226,7 +252,7 @@ def _tiles(hidden: Tensor, weight: Tensor, inverse: Tensor | None, tile: int) ->
     x = hidden.to(_operand(hidden))
     buffer = x.new_empty(len(x) * min(tile, len(weight)), dtype=_accumulator(hidden))
     for first in range(0, len(weight), tile):
-        w = weight[first : first + tile].to(hidden.dtype).to(x.dtype)
+        w = _cast(weight[first : first + tile], hidden)
         logits = buffer[: len(x) * len(w)].view(len(x), len(w))
         _product(x, w.t(), logits)
         yield first, w, logits if inverse is None else logits.mul_(inverse)
@@ -250,6 +276,11 @@ def _columns(targets: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tenso
 
 def _accumulator(hidden: Tensor) -> torch.dtype:
     return torch.promote_types(hidden.dtype, torch.float32)
+
+
+def _cast(weight: Tensor, hidden: Tensor) -> Tensor:
+    """As an operand: rounded to hidden's dtype, as its products are."""
+    return weight.to(hidden.dtype).to(_operand(hidden))
 
 
 def _operand(hidden: Tensor) -> torch.dtype:

@@ -45,9 +45,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--beta", type=float, default=0.04, help="of the KL penalty; 0 = no reference model")
     parser.add_argument("--padded-microbatch", type=int, default=32, help="answers at a time in the peer's update")
-    parser.add_argument("--packed-microbatch", type=int, default=4096, help="tokens at a time in ours")
+    parser.add_argument("--packed-microbatch", type=int, default=1152, help="tokens at a time in ours")
     parser.add_argument("--steps", type=int, default=3, help="timed steps")
     parser.add_argument("--warmup", type=int, default=1, help="steps before them, at least 1")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="what seconds are; cpu on a busy machine"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--peers-env", type=Path, help="keep the peer's environment here, or use the one that is here")
@@ -80,7 +83,7 @@ def make_spec(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         f" {arguments.warmup} + {arguments.steps} steps; {arguments.threads} threads; {arguments.precision}"
     )
     keys = ("prompts", "group", "new_tokens", "beta", "padded_microbatch", "packed_microbatch", "steps", "warmup")
-    return {key: getattr(arguments, key) for key in (*keys, "threads", "precision")} | {
+    return {key: getattr(arguments, key) for key in (*keys, "threads", "precision", "clock")} | {
         "questions": str(folder / "questions.jsonl"),
         "model": str(folder / "model"),
         "scratch": str(folder / "scratch"),
@@ -99,7 +102,8 @@ def run_worker(python: Path, method: str, spec: dict[str, Any], folder: Path) ->
         raise SystemExit(f"{method} failed:\n{done.stderr[-4000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     shutil.rmtree(spec["scratch"], ignore_errors=True)
-    print(f"  {method}: {result['step_s']:.2f} s a step, {result['peak_rss_mb']:.0f} MiB", flush=True)
+    phases = ", ".join(f"{phase} {result[phase]:.2f}" for phase in PHASES)
+    print(f"  {method}: {result['step_s']:.2f} s a step ({phases}), {result['peak_rss_mb']:.0f} MiB", flush=True)
     return result
 
 

@@ -5,9 +5,9 @@
 Needs an environment that has TRL 1.16 and sees what dsm needs: `sft.py --peers-env PEERS_ENV` makes one. TRL runs its
 own `train()`: its advantages, its scoring passes, its micro-batches, two optimiser steps; `rollout_func` hands it the
 samples, and its gradients are read before each step of the optimiser. Ours goes the way of `stage=rl`: rollouts,
-`Samples`, `assign`, packed micro-batches, `PolicyModule`. All in fp32 on a CPU, with plain SGD: AdamW would blow up a
-difference where a gradient is near zero. The learning rate is large enough for ratios to leave the clip between the
-two updates of mu = 2.
+`Samples`, `assign`, packed micro-batches in which prompts are shared, `PolicyModule`. All in fp32 on a CPU, with plain
+SGD: AdamW would blow up a difference where a gradient is near zero. The learning rate is large enough for ratios to
+leave the clip between the two updates of mu = 2.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from dsm.config.algorithm import AlgorithmConfig
 from dsm.config.training import ConstantConfig, LossConfig, OptimConfig
-from dsm.data.batch import step_batch
 from dsm.models.wrapper import CausalLM
 from dsm.objectives.algorithm import build_algorithm
 from dsm.objectives.normalise import normaliser
 from dsm.rollout.record import Rollout
+from dsm.training.rl.batch import shared_batch
 from dsm.training.rl.module import PolicyModule
 from dsm.training.rl.samples import documents_of, samples_of, units_of
 from dsm.training.rl.scoring import Scorer
@@ -285,7 +285,7 @@ def run_ours(case: Case, rollouts: Sequence[Rollout], mu: int, folder: Path) -> 
             if "reference" in algorithm.needs:
                 scores["reference"] = Scorer(reference, "fp32", cpu, 64).logprobs(documents, TEMPERATURE)
             units = units_of(documents, algorithm.assign(samples_of(rollouts, scores, steps=False, drawn=False)))
-        batch = step_batch(units, tokens_per_microbatch=64)
+        batch = shared_batch(units, tokens_per_microbatch=64)
         count = normaliser(loss.normalisation, batch.sequences, batch.tokens, loss.constant_length)
         total, acted = 0.0, 0.0
         for microbatch in batch.microbatches:

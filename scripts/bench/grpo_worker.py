@@ -65,7 +65,7 @@ class Meter:
 # ---------------------------------------------------------------- ours
 
 
-def dsm_run(spec: Spec, precision: str | None = None) -> Result:
+def dsm_run(spec: Spec, precision: str | None = None, **settings: Any) -> Result:
     """`dsm stage=rl algorithm=grpo` as a user runs it."""
     from dsm.cli import main as dsm
     from dsm.training.rl.module import PolicyModule
@@ -85,7 +85,7 @@ def dsm_run(spec: Spec, precision: str | None = None) -> Result:
 
     PolicyModule.on_train_start = begin  # type: ignore[method-assign]
     PolicyModule.training_step = metered  # type: ignore[method-assign]
-    settings = {
+    own = {
         "stage": "rl",
         "algorithm": "grpo",
         "algorithm.kl.coef": spec["beta"],
@@ -114,7 +114,7 @@ def dsm_run(spec: Spec, precision: str | None = None) -> Result:
         "checkpoint.every": 1_000_000,
         "callbacks.progress": "false",
     }
-    status = dsm([f"{key}={value}" for key, value in settings.items()])
+    status = dsm([f"{key}={value}" for key, value in (own | settings).items()])
     if status:
         raise RuntimeError(f"dsm ended with status {status}")
     return {**meters[0].result(spec["warmup"]), "notes": f"{precision}, {spec['packed_microbatch']} tokens at a time"}
@@ -208,11 +208,16 @@ def trl_run(spec: Spec, precision: str | None = None, **settings: Any) -> Result
     return {**meter.result(spec["warmup"]), "notes": f"trl {trl.__version__}, {precision}, {micro} answers at a time"}
 
 
-OURS: dict[str, Callable[[Spec], Result]] = {"dsm": dsm_run, "dsm_bf16": partial(dsm_run, precision="bf16")}
+OURS: dict[str, Callable[[Spec], Result]] = {
+    "dsm": dsm_run,
+    "dsm_bf16": partial(dsm_run, precision="bf16"),
+    "dsm_compiled": partial(dsm_run, **{"model.compile": "true"}),
+}
 PEERS: dict[str, Callable[[Spec], Result]] = {
     "trl": trl_run,
     "trl_bf16": partial(trl_run, precision="bf16"),
     "trl_static": partial(trl_run, cache_implementation="static"),
+    "trl_compiled": partial(trl_run, cache_implementation="static", torch_compile=True),
     "trl_batching": partial(trl_run, use_transformers_continuous_batching=True),
 }
 
@@ -223,6 +228,8 @@ def main(method: str, spec_path: str) -> None:
 
     spec = json.loads(Path(spec_path).read_text(encoding="utf-8"))
     torch.set_num_threads(spec["threads"])
+    if spec["clock"] == "cpu":
+        time.perf_counter = time.process_time
     with contextlib.redirect_stdout(sys.stderr):
         result = (OURS | PEERS)[method](spec)
     print(json.dumps({"method": method, **result}))

@@ -59,6 +59,41 @@ def test_packed_equals_separate_forwards(family: str, make_network: MakeNetwork)
         torch.testing.assert_close(ours.grad / scale, theirs.grad / scale, rtol=0, atol=1e-5, msg=name)
 
 
+def test_layout_of_shared_prompts() -> None:
+    """Documents abcd, ab+ef, xy, ab+g: the second and the last begin with what the first one begins with."""
+    varlen = Varlen.from_lengths([4, 2, 2, 1], prefixes=[(0, 0), (0, 2), (0, 0), (0, 2)])
+    assert varlen.position_ids().tolist() == [0, 1, 2, 3, 2, 3, 0, 1, 2]
+    assert varlen.mean_attended_length == (1 + 2 + 3 + 4 + 3 + 4 + 1 + 2 + 3) / 9
+    assert varlen.keys is not None
+    assert varlen.keys.index.tolist() == [0, 1, 2, 3, 0, 1, 4, 5, 6, 7, 0, 1, 8]
+    assert varlen.keys.cu_seqlens.tolist() == [0, 4, 8, 10, 13]
+    assert (varlen.keys.lengths, varlen.keys.max_seqlen) == ((4, 4, 2, 3), 4)
+    assert Varlen.from_lengths([4, 2], prefixes=[(0, 0), (0, 0)]).keys is None
+    with pytest.raises(ValueError, match="1 prefixes for 2 documents"):
+        Varlen.from_lengths([4, 2], prefixes=[(0, 0)])
+
+
+def test_a_shared_prompt_is_as_good_as_a_copy(family: str, make_network: MakeNetwork) -> None:
+    """Values and gradients of documents that begin alike, with the beginning once and with as many copies."""
+    model, ids = CausalLM(make_network(family)), random_ids(20)
+    first, second, third = ids[:9], torch.cat([ids[:5], ids[9:13]]), torch.cat([ids[:5], ids[13:]])
+    copies = Varlen.from_lengths([9, 9, 12])
+    shared = Varlen.from_lengths([9, 4, 7], prefixes=[(0, 0), (0, 5), (0, 5)])
+    own = torch.cat([torch.arange(9), torch.arange(14, 18), torch.arange(23, 30)])
+    cotangent = torch.randn(20, 96, generator=torch.Generator().manual_seed(2))
+    found = []
+    for tokens, varlen, rows in ((torch.cat([first, second, third]), copies, own), (ids, shared, torch.arange(20))):
+        model.zero_grad()
+        logits = model.logits(tokens, varlen)[rows]
+        (logits * cotangent).sum().backward()
+        found.append((logits, [weight.grad for weight in model.parameters()]))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert one is not None
+        assert other is not None
+        torch.testing.assert_close(one / one.abs().max(), other / one.abs().max(), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_no_bit_crosses_a_border(family: str, bf16: bool, make_network: MakeNetwork) -> None:
     model, varlen = CausalLM(make_network(family)), Varlen.from_lengths(LENGTHS)
@@ -150,56 +185,83 @@ class TestKernelConventions:
 
     def run(self, backend: str, **options: Any) -> tuple[Tensor, Tensor]:
         q, k, v = (torch.randn(9, h, 8, generator=torch.Generator().manual_seed(h)) for h in (4, 2, 2))
-        arguments = (q, k, v, Varlen.from_lengths([4, 5]), options.get("scaling"), options.get("window"))
+        varlen = Varlen.from_lengths([4, 5], prefixes=options.get("prefixes", ()))
+        arguments = (q, k, v, varlen, options.get("scaling"), options.get("window"))
         kernel = attention._resolve(backend, True, torch.bfloat16)
         return kernel(*arguments, options.get("dropout", 0.0)), attention._per_document(*arguments, 0.0)
 
     @staticmethod
-    def exact(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, scale: float | None, window: tuple) -> Tensor:
+    def exact(
+        q: Tensor, k: Tensor, v: Tensor, queries: Tensor, keys: Tensor, scale: float | None, window: tuple
+    ) -> Tensor:
+        """Every document's last query stands at its last key, as in the kernels."""
         assert window[1] == 0 or window == (-1, -1) or window == (None, None)
         width = None if window[0] in (-1, None) else window[0] + 1
-        return attention._per_document(q, k, v, Varlen.from_lengths(cu_seqlens.diff().tolist()), scale, width, 0.0)
+        outputs = []
+        parts = q.split(queries.diff().tolist()), *(x.split(keys.diff().tolist()) for x in (k, v))
+        for query, *both in zip(*parts, strict=True):
+            mask = attention._mask(len(query), len(both[0]), width, q.device)
+            key, value = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1).transpose(0, 1) for x in both)
+            output = F.scaled_dot_product_attention(query.transpose(0, 1), key, value, mask, scale=scale)
+            outputs.append(output.transpose(0, 1))
+        return torch.cat(outputs)
 
     def flash_2(
         self, q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p=0.0, softmax_scale=None,
         causal=False, window_size=(-1, -1), softcap=0.0,
     ):  # fmt: skip
         assert causal
-        assert max_seqlen_q == max_seqlen_k == 5
-        return self.exact(q, k, v, cu_seqlens_q, softmax_scale, window_size)
+        assert (max_seqlen_q, max_seqlen_k) == tuple(int(x.diff().max()) for x in (cu_seqlens_q, cu_seqlens_k))
+        return self.exact(q, k, v, cu_seqlens_q, cu_seqlens_k, softmax_scale, window_size)
 
     def flash_3(
         self, q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, softmax_scale=None, causal=False,
         window_size=(-1, -1),
     ):  # fmt: skip
         assert causal
-        return self.exact(q, k, v, cu_seqlens_q, softmax_scale, window_size), torch.zeros(1)
+        return self.exact(q, k, v, cu_seqlens_q, cu_seqlens_k, softmax_scale, window_size), torch.zeros(1)
 
     def flash_4(
         self, q, k, v, cu_seqlens_q=None, cu_seqlens_k=None, softmax_scale=None, causal=False, window_size=(None, None)
     ):
         assert causal
-        return self.exact(q, k, v, cu_seqlens_q, softmax_scale, window_size), None
+        return self.exact(q, k, v, cu_seqlens_q, cu_seqlens_k, softmax_scale, window_size), None
 
     def torch_2_13(
         self, query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False
     ):
         assert window_size[1] == 0, "not causal"
         assert enable_gqa
-        return self.exact(query, key, value, cu_seq_q, scale, window_size)
+        return self.exact(query, key, value, cu_seq_q, cu_seq_k, scale, window_size)
 
     def torch_2_10(self, query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
         assert is_causal
-        assert query.shape == key.shape == value.shape
-        return self.exact(query, key, value, cu_seq_q, None, (-1, -1))
+        assert query.shape[1] == key.shape[1] == value.shape[1]
+        return self.exact(query, key, value, cu_seq_q, cu_seq_k, None, (-1, -1))
 
-    @pytest.mark.parametrize("options", [{}, {"scaling": 0.3}, {"window": 3}, {"window": 1, "scaling": 0.3}])
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"scaling": 0.3}, {"window": 3}, {"window": 1, "scaling": 0.3}, {"prefixes": [(0, 0), (0, 3)]}],
+    )
     @pytest.mark.parametrize("backend", ["flash_attn_2", "flash_attn_3", "flash_attn_4", "torch_varlen"])
     def test_each_kernel_gets_what_it_expects(self, backend: str, options: dict[str, Any]) -> None:
         fakes = {"flash_attn_2": self.flash_2, "flash_attn_3": self.flash_3, "flash_attn_4": self.flash_4}
         self.provide(backend, fakes.get(backend, self.torch_2_13))
         output, expected = self.run(backend, **options)
         torch.testing.assert_close(output, expected)
+
+    def test_a_kernel_that_begins_with_the_keys_gets_no_prefixes(self) -> None:
+        """Its first query would see the first key alone."""
+
+        def top_left(q, k, v, cu_seqlens_q, cu_seqlens_k, softmax_scale=None, causal=False):
+            ends = cu_seqlens_k[:-1] + cu_seqlens_q.diff()
+            keys = torch.cat([torch.arange(int(a), int(b)) for a, b in zip(cu_seqlens_k, ends, strict=False)])
+            return self.exact(q, k[keys], v[keys], cu_seqlens_q, cu_seqlens_q, softmax_scale, (-1, -1))
+
+        self.provide("flash_attn_3", top_left)
+        for prefixes in ((), [(0, 0), (0, 3)]):
+            output, expected = self.run("flash_attn_3", prefixes=prefixes)
+            torch.testing.assert_close(output, expected)
 
     def test_an_older_torch(self) -> None:
         self.provide("torch_varlen", self.torch_2_10)

@@ -74,6 +74,22 @@ def test_checkpointing_changes_memory_only(family: str, make_network: MakeNetwor
     assert kept < 0.5 * sum(saved)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_norms_by_hand(family: str, make_network: MakeNetwork) -> None:
+    """Values and gradients of a norm are those of transformers' own, which lower precisions still run through."""
+    model = CausalLM(make_network(family))
+    norm = next(module for name, module in model.named_modules() if name.endswith("norm"))
+    with torch.no_grad():
+        norm.weight.copy_(torch.linspace(0.5, 2.0, len(norm.weight)))
+    x = torch.randn(3, 5, len(norm.weight), generator=torch.Generator().manual_seed(0), requires_grad=True)
+    cotangent = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    outputs = norm(x), type(norm).forward(norm, x)
+    ours, theirs = (torch.autograd.grad((y * cotangent).sum(), (x, norm.weight)) for y in outputs)
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert norm(x.bfloat16()).dtype == type(norm).forward(norm, x.bfloat16()).dtype
+
+
 def test_a_copy_runs_its_own_weights(make_network: MakeNetwork) -> None:
     model = CausalLM(make_network("llama"), activation_checkpointing="full")
     twin = copy.deepcopy(model)

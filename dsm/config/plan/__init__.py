@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dsm.config.annotate import AnnotateConfig
+from dsm.config.crawl import CrawlStageConfig
+from dsm.config.decontaminate import DecontaminateConfig
 from dsm.config.evaluation import EvalConfig
+from dsm.config.mine import MineConfig
 from dsm.config.pipeline import PipelineConfig
 from dsm.config.plan.disk import folder_rows
 from dsm.config.plan.evaluation import evaluation_sections
+from dsm.config.plan.mine import crawl_sections, decontaminate_sections, mine_sections
 from dsm.config.plan.pretrain import pretrain_sections
 from dsm.config.plan.reward import label_sections, reward_sections
 from dsm.config.plan.rl import rl_sections
@@ -51,6 +56,14 @@ def _step_plans(config: PipelineConfig) -> Iterator[str]:
 
 def _sections(config: RunConfig) -> dict[str, Rows]:
     match config:
+        case CrawlStageConfig():
+            return crawl_sections(config)
+        case MineConfig():
+            return mine_sections(config)
+        case AnnotateConfig():
+            return {"Annotation": [("run", config.run), ("annotator", config.annotator or "your login name")]}
+        case DecontaminateConfig():
+            return decontaminate_sections(config)
         case TokenizerConfig():
             return tokenizer_sections(config)
         case TokenizeConfig():

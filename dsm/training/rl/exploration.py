@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dsm.data.batch import NOTHING, Document, StepBatch, collate, step_batch
+from dsm.data.batch import Document, StepBatch
 from dsm.errors import UserError
 from dsm.files import atomic_write_bytes
+from dsm.training.rl.batch import shared_batch
 
 Unit = list[Document]
 """Documents that stay in one micro-batch: a pair of DPO's, else one."""
@@ -46,9 +47,7 @@ class Exploration:
     def share(self, rank: int, shares: int, tokens_per_microbatch: int) -> StepBatch:
         """One rank's part: units are dealt out longest first, so that all have about as many tokens."""
         mine = dealt([sum(len(document.ids) for document in unit) for unit in self.units], shares)[rank]
-        if not mine:  # every rank must take part in the gradient's sum
-            return StepBatch([collate([NOTHING])], sequences=0, tokens=0, positions=0)
-        return step_batch([self.units[i] for i in mine], tokens_per_microbatch)
+        return shared_batch([self.units[i] for i in mine], tokens_per_microbatch)
 
     def write(self, folder: Path) -> None:
         """To FOLDER/exploration-N.npz, whole or not at all."""

@@ -16,10 +16,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsm.data.batch import NOTHING, Document, MicroBatch, collate, step_batch
+from dsm.data.batch import NOTHING, Document, MicroBatch, collate
 from dsm.models.wrapper import CausalLM
 from dsm.ops.logprobs import IGNORE
 from dsm.runtime import watch
+from dsm.training.rl.batch import shared_batch
 
 PerToken = list[NDArray[np.float32]]
 """Of each document, a number for each token that is trained on."""
@@ -63,7 +64,7 @@ class Scorer:
 
     def _microbatches(self, documents: Sequence[Document]) -> list[MicroBatch]:
         """As many on each rank, where each computes with the others' shards."""
-        batches = step_batch([[document] for document in documents], self.tokens_per_microbatch).microbatches
+        batches = shared_batch([[document] for document in documents], self.tokens_per_microbatch).microbatches
         if self.model.sharding is not None:
             most = torch.tensor(len(batches), device=self.device)
             dist.all_reduce(most, op=dist.ReduceOp.MAX)

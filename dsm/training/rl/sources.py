@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.rl import RLConfig
@@ -20,6 +19,7 @@ from dsm.data.prompt_order import PromptOrder
 from dsm.data.prompts import Prompts
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
+from dsm.rollout.cache import give_back
 from dsm.rollout.engine import RolloutEngine
 from dsm.rollout.engines import make_engine
 from dsm.rollout.opening import Judges
@@ -130,8 +130,7 @@ class PolicySource:
         """Between explorations its memory is for the update; it comes back with the next weights."""
         if self.live:
             engine.free()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
 
 
 class DataSource:

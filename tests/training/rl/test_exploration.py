@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dsm.config.rl import CurriculumConfig
 from dsm.config.training import ConstantConfig, LossConfig, OptimConfig
-from dsm.data.batch import Document, StepBatch
+from dsm.data.batch import Document, StepBatch, step_batch
 from dsm.data.prompt_order import PromptOrder
 from dsm.errors import UserError
 from dsm.models.wrapper import CausalLM
@@ -22,6 +22,7 @@ from dsm.objectives.algorithm import build_algorithm
 from dsm.ops.logprobs import IGNORE
 from dsm.rollout.record import Rollout
 from dsm.training.rl.alarms import Alarms
+from dsm.training.rl.batch import shared_batch
 from dsm.training.rl.draw import Draw
 from dsm.training.rl.exploration import Exploration, dealt, forget_before
 from dsm.training.rl.module import PolicyModule
@@ -81,6 +82,36 @@ def test_no_split_and_no_order_of_groups_changes_the_gradient() -> None:
         for tokens in (1, 30, 10**6):
             split = gradient([shuffled.share(rank, ranks, tokens) for rank in range(ranks)])
             assert float((split - whole).norm() / whole.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 10**6])
+def test_a_prompt_is_computed_once_for_its_answers(tokens: int) -> None:
+    """Scores and gradients as with a copy for each; fewer tokens, each trained one where it was."""
+    made = [document for one in documents(3) for document in answers(one)]
+    units = [[document] for document in made]
+    alone, shared = step_batch(units, 1), shared_batch(units, tokens)
+    assert (shared.sequences, shared.tokens) == (alone.sequences, alone.tokens)
+    assert shared.positions == sum(len(batch.input_ids) for batch in shared.microbatches)
+    assert all(len(batch.input_ids) <= tokens or len(batch.varlen.lengths) == 1 for batch in shared.microbatches)
+    assert (shared.positions < alone.positions) == (tokens > 1)
+    for name in STREAMS:
+        both = ([b.streams[name][b.targets != IGNORE] for b in batch.microbatches] for batch in (alone, shared))
+        assert torch.equal(*map(torch.cat, both))
+    one, other = gradient([alone]), gradient([shared])
+    assert float((one - other).norm() / one.norm()) < 1e-5
+
+
+def answers(document: Document) -> list[Document]:
+    """Four to the same prompt, one of them twice."""
+    rng = np.random.default_rng(1)
+    begins = int(document.trained.argmax())
+    others = [np.where(np.arange(len(document.ids)) < begins, document.ids, rng.integers(0, 96, len(document.ids)))]
+    shorter = document._replace(
+        ids=document.ids[:-1],
+        trained=document.trained[:-1],
+        streams={name: values[:-1] for name, values in document.streams.items()},
+    )
+    return [document, *[document._replace(ids=ids) for ids in others], shorter, document]
 
 
 def test_an_exploration_on_the_disk_is_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Tasks go to other processes, jobs or nodes; one that dies there is named, and costs nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from step_lab import ToyStep, content, inputs
+
+import dsm
+from dsm.config.executor import LocalExecutorConfig, RayExecutorConfig, SlurmExecutorConfig
+from dsm.corpus.executors import Executor, LocalExecutor, TaskError, make_executor
+from dsm.corpus.steps import run_step
+from dsm.errors import UserError
+
+HERE = Path(__file__).parent
+PATHS = [str(Path(dsm.__file__).parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
+
+
+def squared(number: int) -> int:
+    return number * number
+
+
+def modules(_: int) -> tuple[bool, str | None]:
+    return "torch" in sys.modules, os.environ.get("OMP_NUM_THREADS")
+
+
+def local_slurm(**changes: object) -> SlurmExecutorConfig:
+    fields: dict[str, object] = {
+        "jobs": 2,
+        "workers": 1,
+        "mem_gb": 1,
+        "timeout_min": 5,
+        "partition": None,
+        "account": None,
+    }
+    fields |= {"array_parallelism": 2, "setup": [], "additional_parameters": {}, "cluster": "local"}
+    return SlurmExecutorConfig.model_validate({"kind": "slurm"} | fields | changes)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_item_comes_back_once(workers: int) -> None:
+    found: dict[int, int] = {}
+    LocalExecutor(workers).map(squared, list(range(20)), found.__setitem__)
+    assert found == {number: number * number for number in range(20)}
+
+
+def test_nothing_to_do_starts_nothing() -> None:
+    LocalExecutor(2).map(squared, [], lambda *_: pytest.fail("called"))
+
+
+def test_workers_are_light() -> None:
+    """No torch, one thread each."""
+    found: dict[int, tuple[bool, str | None]] = {}
+    LocalExecutor(1).map(modules, [0], found.__setitem__)
+    assert found == {0: (False, "1")}
+
+
+def test_a_killed_worker_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
+    tasks = inputs(tmp_path / "in", 6)
+    tasks[2].inputs[0].write_text("line\nkill\n")
+    with pytest.raises(
+        UserError, match=r"^shard-002: its process was killed by SIGKILL, most often for want of memory"
+    ):
+        run_step(ToyStep(), tasks, tmp_path / "out", LocalExecutor(2))
+    finished = {path.parent.name for path in (tmp_path / "out").glob("*/done.json")}
+    assert finished == {task.name for task in tasks} - {"shard-002"}
+    run_step(ToyStep(armed=False), tasks, tmp_path / "out", LocalExecutor(0))
+    run_step(ToyStep(armed=False), tasks, tmp_path / "fresh", LocalExecutor(0))
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_a_bug_shows_its_traceback_and_three_end_it(tmp_path: Path) -> None:
+    tasks = inputs(tmp_path / "in", 6)
+    for task in tasks[:5]:
+        task.inputs[0].write_text("bug\n")
+    with pytest.raises(
+        TaskError, match=r"(?s)^shard-000 failed \(and so did shard-001, shard-002\).*ZeroDivisionError"
+    ):
+        run_step(ToyStep(), tasks, tmp_path / "out", LocalExecutor(0))
+    assert not (tmp_path / "out" / "shard-005").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc who is there")
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_parent(tmp_path: Path, signal_: signal.Signals) -> None:
+    inputs(tmp_path / "in", 2, lines=1000)
+    command = [sys.executable, str(HERE / "step_lab.py"), str(tmp_path / "in"), str(tmp_path / "out"), "2", "0.05"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True)
+    while len(list((tmp_path / "out").glob("*.part-*"))) < 2:
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal_)
+    process.wait()
+    deadline = time.monotonic() + 10
+    while group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert group(process.pid) == []
+
+
+def group(session: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state not in "ZX":
+            found.append(int(folder.name))
+    return found
+
+
+def test_slurm_jobs_do_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a rehearsal, without Slurm: submitit's local jobs."""
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    pytest.importorskip("submitit", reason="dsm[slurm] is not installed")
+    tasks = inputs(tmp_path / "in", 5)
+    run_step(ToyStep(), tasks, tmp_path / "calm", LocalExecutor(0))
+    executor = make_executor(local_slurm(), tmp_path / "jobs")
+    run_step(ToyStep(), tasks, tmp_path / "out", executor)
+    assert content(tmp_path / "out") == content(tmp_path / "calm")
+    tasks[1].inputs[0].write_text("line\nwrong\n")
+    with pytest.raises(UserError, match=r"^shard-001: the line is wrong"):
+        run_step(ToyStep(), tasks, tmp_path / "out", executor)
+
+
+def test_ray_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Ray of its own; needs the extra: pip install 'dsm[ray]'."""
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    pytest.importorskip("ray", reason="dsm[ray] is not installed")
+    tasks = inputs(tmp_path / "in", 5)
+    run_step(ToyStep(), tasks, tmp_path / "calm", LocalExecutor(0))
+    executor = make_executor(ray_config(), tmp_path / "jobs")
+    run_step(ToyStep(), tasks, tmp_path / "out", executor)
+    assert content(tmp_path / "out") == content(tmp_path / "calm")
+    tasks[1].inputs[0].write_text("line\nkill\n")
+    with pytest.raises(UserError, match=r"^shard-001: its Ray worker died"):
+        run_step(ToyStep(), tasks, tmp_path / "out", executor)
+
+
+@pytest.mark.skipif(
+    os.environ.get("DSM_TEST_EXTRAS") != "1", reason="installs dsm[ray]; to do so set DSM_TEST_EXTRAS=1"
+)
+def test_ray_installed_as_the_extra(tmp_path: Path) -> None:
+    """Beside this environment, so that it stays as it is."""
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text())["project"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "extra")]
+    subprocess.run([*install, *project["optional-dependencies"]["ray"]], check=True)
+    paths = {"PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(tmp_path / "extra")])}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__, "-k", "test_ray_does_the_same"]
+    told = subprocess.run(command, env=ENVIRONMENT | paths, capture_output=True, text=True, check=False).stdout
+    assert "1 passed" in told, told
+
+
+def ray_config() -> RayExecutorConfig:
+    return RayExecutorConfig(kind="ray", address=None, workers=2, mem_gb=None)
+
+
+def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'dsm\[ray\]'"):
+        make_executor(ray_config(), tmp_path)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UserError, match=r"pip install 'dsm\[slurm\]'"):
+        make_executor(local_slurm(), tmp_path)
+
+
+def test_the_configured_executor(tmp_path: Path) -> None:
+    executor: Executor = make_executor(LocalExecutorConfig(kind="local", workers=None), tmp_path)
+    assert isinstance(executor, LocalExecutor)
+    assert executor.workers >= 1
