@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dsm.config.mine import CleaningConfig
 from dsm.corpus import contamination, grams
-from dsm.corpus.pages import PAGE_SCHEMA, read_parquet
+from dsm.corpus.pages import PAGE_SCHEMA, PARQUET, read_parquet
 from dsm.corpus.rounds_examples import texts_at
 from dsm.corpus.rounds_steps import collected_in
 from dsm.corpus.steps import Task
@@ -47,7 +47,7 @@ class CleanStep:
         texts = texts_at(pages, rows)
         counts = {"in": len(rows), "out": 0, "contaminated": 0, "_hits": 0, "_pages_hit": 0, "_segments_removed": 0}
         with (
-            pq.ParquetWriter(out / CLEAN, SCHEMA, compression="zstd") as kept,
+            pq.ParquetWriter(out / CLEAN, SCHEMA, **PARQUET) as kept,
             (out / HITS).open("w", encoding="utf-8") as hits,
         ):
             for first in range(0, len(rows), _BATCH):

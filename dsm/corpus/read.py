@@ -238,6 +238,7 @@ class _Writer:
                 log.debug("%s at %d: %r", record.source, record.offset, error)
                 return "extraction_failed"
             text, formulas, language, version = found.text, found.formulas, found.language, extract.VERSION
+            self.facts["_truncated"] += found.truncated
         else:
             text = str(record.payload)
             formulas, language = len(_FORMULA.findall(text)), extract.language_of(text)

@@ -171,7 +171,10 @@ class Loop:
         open_pages = {row["domain"]: row["pages"] - row["collected"] for row in rows if row["pages"] > row["collected"]}
         frozen = self.root / "steps" / f"round-{done.number}" / "decisions" / ALL / DECISIONS
         files = [*decision_files(self.config, self.root), *([frozen] if frozen.is_file() else [])]
-        decided = {decision.domain for decision in read_decisions("human", [str(file) for file in files]).decisions()}
+        found = read_decisions("human", [str(file) for file in files])
+        for row in found.broken:
+            log.warning("%s, line %d: no decision (%s); it is passed over", row.file, row.line, row.reason)
+        decided = {decision.domain for decision in found.decisions()}
         total = sum(open_pages.values())
         covered = sum(pages for domain, pages in open_pages.items() if domain in decided)
         if covered >= self.config.annotation.coverage * total:

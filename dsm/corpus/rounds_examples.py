@@ -23,7 +23,7 @@ import xxhash
 from dsm.config.mine import ClassifierConfig
 from dsm.corpus.classifier import NEGATIVE, POSITIVE, VERSION, Classifier, normalise, reading, train
 from dsm.corpus.classifier_metrics import measure
-from dsm.corpus.pages import read_parquet, write_table
+from dsm.corpus.pages import open_parquet, read_parquet, write_table
 from dsm.corpus.steps import Task
 from dsm.errors import UserError
 
@@ -60,7 +60,7 @@ def kept_rows(columns: Sequence[Path], rows: int) -> np.ndarray:
 
 def texts_at(pages: Path, rows: np.ndarray) -> Iterator[str]:
     """Texts of some pages of a shard, by row number in rising order; a row group at a time is in memory."""
-    with pq.ParquetFile(pages) as file:
+    with open_parquet(pages) as file:
         first = 0
         for group in range(file.num_row_groups):
             last = first + file.metadata.row_group(group).num_rows
@@ -246,7 +246,7 @@ def seed_texts(files: Sequence[Path], fields: Sequence[str]) -> Iterator[tuple[s
 
 
 def _add_pages(path: Path, sample: Sample, seed: int) -> None:
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         for batch in file.iter_batches(1024, columns=["domain", "text"]):
             for domain, text in zip(batch.column("domain").to_pylist(), batch.column("text").to_pylist(), strict=True):
                 sample.add(text_key(text, seed), text, domain)

@@ -18,7 +18,7 @@ from dsm.corpus.annotations import Decisions
 from dsm.corpus.classifier import VERSION, file_digest, load, reading
 from dsm.corpus.cut import Cut, Ranking, Rows, bins_of, histogram, merge_histograms, no_rows
 from dsm.corpus.domains import DOMAINS, domain_counts, merge_counts, with_candidates
-from dsm.corpus.pages import COLUMNS, read_parquet, write_columns, write_table
+from dsm.corpus.pages import COLUMNS, open_parquet, read_parquet, write_columns, write_table
 from dsm.corpus.rounds_examples import SEED, kept_rows, write_examples
 from dsm.corpus.steps import Task
 
@@ -51,7 +51,7 @@ class ScoreStep:
         kept = kept_rows(columns, len(table))
         scores = np.full(len(table), np.nan, np.float32)
         first = 0
-        with pq.ParquetFile(pages) as file:
+        with open_parquet(pages) as file:
             for batch in file.iter_batches(_BATCH, columns=["text"], use_threads=False):
                 mine = np.flatnonzero(kept[first : first + len(batch)])
                 scores[first + mine] = classifier.score(batch.column("text").take(pa.array(mine)).to_pylist())

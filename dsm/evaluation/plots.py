@@ -1,8 +1,8 @@
 """The report's figures as SVG text: the same input gives the same bytes.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers, with a marker of its own for each model so that
-print without colour reads too. Text stays text: it can be selected, searched, and shows any script that the reader's
-fonts have. matplotlib is imported only when a figure is drawn.
+Colours are Okabe and Ito's and two more, which stay apart for colour-blind readers, with a marker of its own for each
+model so that print without colour reads too. Text stays text: it can be selected, searched, and shows any script that
+the reader's fonts have. matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dsm.evaluation.compare import CURVES, Benchmark, Comparison
 from dsm.evaluation.learning import Learning
 from dsm.evaluation.loading import Bounds
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c")
-MARKERS = "osD^vPX"
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c", "#6a3d9a", "#8c510a")
+MARKERS = "osD^vPX*p"
 REFERENCE_MARKERS = "Ds^v"
 INK, MUTED, GRID = "#1f2430", "#5c6370", "#d9dce1"
 _STYLE = {
