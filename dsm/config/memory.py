@@ -116,7 +116,7 @@ class Activations:
     Attributes:
         layer: of one block, all of it.
         kept: of one block between forward and backward, as checkpointing leaves it.
-        final: behind the last block: the final norm's input and normalised form, the head's input.
+        final: behind the last block: what the final norm keeps, the head's input.
     """
 
     layer: int
@@ -127,12 +127,12 @@ class Activations:
 def activations(work: Work) -> Activations:
     """What autograd keeps of one token.
 
-    A norm keeps its input in fp32 and its normalised form, every linear map its input (under autocast a bf16 copy for
-    each map), attention its queries, keys, values and output, SiLU and the product their operands. With H, I, A, K =
+    A norm keeps its input in fp32 (in bf16 throughout its normalised form too), every linear map its input (under
+    autocast a bf16 copy for each map), attention its queries, keys, values and output, SiLU and the product their operands. With H, I, A, K =
     hidden, inner, heads x head_dim, kv heads x head_dim, of which `tensor` leaves one device a part of I, A and K:
 
-        fp32                       24 H + 12 A + 8 K + 16 I
-        bf16 under autocast        26 H + attention + 8 I
+        fp32                       16 H + 12 A + 8 K + 16 I
+        bf16 under autocast        18 H + attention + 8 I
         bf16 of FSDP2              16 H + attention + 8 I
         attention, bf16            4 A + 4 K on a GPU, 10 A + 8 K on a CPU, where it computes in fp32
 
@@ -143,13 +143,13 @@ def activations(work: Work) -> Activations:
     hidden, inner = shape.hidden, shape.inner // parts
     wide, narrow = shape.heads * shape.head_dim // parts, shape.kv_heads * shape.head_dim // parts
     if work.precision == "fp32":
-        attention, layer, selective, final = 12 * wide + 8 * narrow, 24 * hidden + 16 * inner, 16 * hidden, 12 * hidden
+        attention, layer, selective, final = 12 * wide + 8 * narrow, 16 * hidden + 16 * inner, 16 * hidden, 8 * hidden
     else:
         attention = 4 * wide + 4 * narrow if work.device == "gpu" else 10 * wide + 8 * narrow
         if work.stream == 2:
             layer, selective, final = 16 * hidden + 8 * inner, 8 * hidden, 8 * hidden
         else:
-            layer, selective, final = 26 * hidden + 8 * inner, 18 * hidden, 10 * hidden
+            layer, selective, final = 18 * hidden + 8 * inner, 18 * hidden, 6 * hidden
     layer += attention
     kept = {"none": layer, "selective": selective + attention, "full": work.stream * hidden}[work.checkpointing]
     return Activations(layer, kept, final)
@@ -238,7 +238,8 @@ def _head_bytes(work: Work) -> tuple[int, int]:
     elif work.precision == "bf16":
         casts, rounded = (2 * columns * shape.hidden if stored == 4 else 0), tile // 2
     gradients = 4 * tokens * shape.hidden + stored * shape.vocab * shape.hidden
-    return 2 * tile + casts, tile + casts + rounded + gradients
+    kept = tile if columns == shape.vocab else 0  # the only one is not computed again
+    return 2 * tile + casts, kept + tile + casts + rounded + gradients
 
 
 def _block_bytes(work: Work) -> int:

@@ -187,8 +187,8 @@ def _write(
 
 
 def hash_tokens(ids: NDArray[np.integer]) -> int:
-    """64 bits that tell one text's tokens from another's."""
-    return int.from_bytes(hashlib.sha256(ids.astype(np.int32).tobytes()).digest()[:8], "little")
+    """64 bits that tell one text's tokens from another's of the same dtype."""
+    return int.from_bytes(hashlib.sha256(ids.tobytes()).digest()[:8], "little")
 
 
 class Asked(Protocol):

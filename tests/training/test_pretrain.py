@@ -131,7 +131,9 @@ def test_two_ranks_train_as_one(layout: str, corpus: Corpus, alone: Path, tmp_pa
         ".0"
     ).read_text()
     for line, wanted in zip(curve(folder_of(tmp_path)), curve(alone), strict=True):
+        norm, their_norm = (one.pop("train/grad_norm", 0.0) for one in (line, wanted))
         assert line == pytest.approx(wanted, rel=1e-4)
+        assert norm == pytest.approx(their_norm, rel=1e-3)  # rounding grows tenfold a step here, and shows there first
     theirs = weights(alone)
     for name, weight in weights(folder_of(tmp_path)).items():
         assert float((weight - theirs[name]).norm() / theirs[name].norm()) < 1e-4, name
