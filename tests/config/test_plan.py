@@ -9,8 +9,8 @@ import pytest
 
 from dsm.config.compose import compose_config
 from dsm.config.listing import groups
-from dsm.config.plan import plan_text
 from dsm.config.mine import MineConfig
+from dsm.config.plan import plan_text
 from dsm.config.pretrain import PretrainConfig
 from dsm.config.runs import run_path
 from dsm.errors import UserError
