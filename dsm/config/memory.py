@@ -128,8 +128,9 @@ def activations(work: Work) -> Activations:
     """What autograd keeps of one token.
 
     A norm keeps its input in fp32 (in bf16 throughout its normalised form too), every linear map its input (under
-    autocast a bf16 copy for each map), attention its queries, keys, values and output, SiLU and the product their operands. With H, I, A, K =
-    hidden, inner, heads x head_dim, kv heads x head_dim, of which `tensor` leaves one device a part of I, A and K:
+    autocast a bf16 copy for each map), attention its queries, keys, values and output, SiLU and the product their
+    operands. With H, I, A, K = hidden, inner, heads x head_dim, kv heads x head_dim, of which `tensor` leaves one
+    device a part of I, A and K:
 
         fp32                       16 H + 12 A + 8 K + 16 I
         bf16 under autocast        18 H + attention + 8 I
