@@ -14,9 +14,10 @@ from dsm.evaluation.metrics import flat_metrics, summarise
 from dsm.evaluation.runner import Runner
 from dsm.evaluation.scoring import Scoring
 from dsm.evaluation.table import table
-from dsm.evaluation.tasks import Bench, model_fingerprint
+from dsm.evaluation.tasks import Bench
 from dsm.files import atomic_write_text
 from dsm.models.build import build_model, transformers_config
+from dsm.models.fingerprint import model_fingerprint
 from dsm.rewards.reward_model import reward_model_fingerprint
 from dsm.rollout.engines import make_engine
 from dsm.runtime.launch import accelerator

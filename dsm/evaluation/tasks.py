@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from dsm.evaluation.benchmarks import Item, check_golds, items_fingerprint, load
 from dsm.evaluation.judge import AnswerJudge, Judge, ProgramJudge, TestsJudge
 from dsm.evaluation.prompts import Prompt, Prompter
 from dsm.files import atomic_write_text
+from dsm.models.fingerprint import model_fingerprint
 from dsm.rollout.engine import RolloutEngine
 from dsm.runtime.session import Session
 from dsm.sandbox import Sandbox
@@ -181,23 +181,6 @@ class Bench:
         if task.config.kind != "generate" or task.protocol["tool"] != "tir":
             return None
         return ToolUse(engine, self.sandbox, self.tokenizer, self.config.tools, self.positions)
-
-
-def model_fingerprint(path: str) -> str:
-    """SHA-256 (hex) that tells weights apart: names, sizes and both ends of every file with weights, and the config.
-
-    Both ends, a megabyte each, since reading all of a large model would take minutes; a model of the hub is its name.
-    """
-    folder = Path(path).expanduser()
-    digest = hashlib.sha256(path.encode() if not folder.is_dir() else b"")
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]) if folder.is_dir() else []:
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}:".encode())
-        with file.open("rb") as content:
-            digest.update(content.read(1 << 20))
-            content.seek(max(size - (1 << 20), 0))
-            digest.update(content.read())
-    return digest.hexdigest()
 
 
 def _report_rejected(name: str, rejected: Sequence[Rejected], folder: Path) -> None:

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from dsm.config.rollout import RolloutsConfig
 from dsm.data.prompts import Prompts
 from dsm.data.tokenizer import load_tokenizer
-from dsm.evaluation.tasks import model_fingerprint
 from dsm.files import atomic_write_text, digest
 from dsm.models.build import build_model
+from dsm.models.fingerprint import model_fingerprint
 from dsm.models.wrapper import CausalLM
 from dsm.rewards.compose import Rewards
 from dsm.rollout.engines import make_engine

@@ -22,9 +22,9 @@ from dsm.config.listing import closest
 from dsm.config.reward_model import LabelConfig
 from dsm.data.tokenizer import load_tokenizer, tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.evaluation.tasks import model_fingerprint
 from dsm.files import atomic_write_text
 from dsm.models.build import build_model, transformers_config
+from dsm.models.fingerprint import model_fingerprint
 from dsm.rollout.engines import make_engine
 from dsm.rollout.record import Prompt, Rollout
 from dsm.rollout.stops import Detokenizer
