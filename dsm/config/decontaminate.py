@@ -7,27 +7,20 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dsm.config.base import HUB_PREFIX, Schema
+from dsm.config.base import Schema
 from dsm.config.benchmark import BenchmarkConfig
 from dsm.config.executor import ExecutorConfig
 from dsm.config.mine import CleaningConfig
 from dsm.config.run import RunConfig
+from dsm.config.store import LocalSourceConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class SuspectSourceConfig(Schema):
+class SuspectSourceConfig(LocalSourceConfig):
     """Files that are cleaned."""
 
     path: str = Field(min_length=1, description="a .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder of them")
-    split: str | None = Field(default=None, description="in a folder, only files whose path has this word")
-    fields: list[str] | None = Field(default=None, min_length=1, description="in place of data.fields")
-
-    @model_validator(mode="after")
-    def _is_local(self) -> SuspectSourceConfig:
-        if self.path.startswith(HUB_PREFIX):
-            raise ValueError(f"path={self.path}: must be local; 'hf download' fetches the files of a repository")
-        return self
 
 
 class SuspectDataConfig(Schema):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,8 +13,8 @@ from dsm.config.run import RunConfig
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class DocumentSourceConfig(Schema):
-    """Texts that become one store."""
+class LocalSourceConfig(Schema):
+    """Files of texts on this machine."""
 
     path: str = Field(
         min_length=1,
@@ -22,13 +22,18 @@ class DocumentSourceConfig(Schema):
     )
     split: str | None = Field(default=None, description="in a folder, only files whose path has this word")
     fields: list[str] | None = Field(default=None, min_length=1, description="in place of data.fields")
-    separator: str | None = Field(default=None, description="in place of data.separator")
 
     @model_validator(mode="after")
-    def _is_local(self) -> DocumentSourceConfig:
+    def _is_local(self) -> Self:
         if self.path.startswith(HUB_PREFIX):
             raise ValueError(f"path={self.path}: must be local; 'hf download' fetches the files of a repository")
         return self
+
+
+class DocumentSourceConfig(LocalSourceConfig):
+    """Texts that become one store."""
+
+    separator: str | None = Field(default=None, description="in place of data.separator")
 
 
 class DocumentDataConfig(Schema):

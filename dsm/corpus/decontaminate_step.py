@@ -28,6 +28,7 @@ from dsm.corpus.pages import PARQUET, open_parquet
 from dsm.corpus.steps import Task
 from dsm.data.records import DamagedStreamError, Rejected, file_chunks, parse_line, raw_row
 from dsm.errors import UserError
+from dsm.evaluation.columns import at
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 HITS, REJECTED = "hits.jsonl", "rejected.jsonl"
@@ -134,21 +135,8 @@ class _Cleaner:
 def _texts(row: Row, fields: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(column, text) of every text in these columns, however deep."""
     for field in fields:
-        for text in _strings(row[field] if field in row else _at(row, field)):
+        for text in _strings(at(row, field)):
             yield field, text
-
-
-def _at(row: Row, path: str) -> Any:
-    """What lies at `a.0.b`; None where there is nothing."""
-    value: Any = row
-    for part in path.split("."):
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    return value
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -30,21 +30,12 @@ def write_report(
     truth: Mapping[str, float] | None = None,
 ) -> Path:
     """Write RUN/report.html of the rounds there are, and of the account of records and the truth if there are any."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    from dsm.evaluation.compare import visible
+    from dsm.evaluation.html import templates
     from dsm.evaluation.plots import colour, themed
 
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("dsm.corpus", "templates"), PackageLoader("dsm.evaluation", "templates")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
+    environment = templates("dsm.corpus")
     assert environment.loader is not None
     style = environment.loader.get_source(environment, "style.css")[0]
     told = _gather(config, root, rounds)

@@ -58,13 +58,14 @@ def lookup(place: str, row: Mapping[str, Any]) -> Any:
         RowError: if it has none of them.
     """
     for path in place.split("|"):
-        value = _at(row, path)
+        value = at(row, path)
         if value is not None:
             return value
     raise RowError(f"has no column {' or '.join(map(repr, place.split('|')))}; its keys are {', '.join(map(str, row))}")
 
 
-def _at(row: Mapping[str, Any], path: str) -> Any:
+def at(row: Mapping[str, Any], path: str) -> Any:
+    """What lies at `a.0.b`, or at the column of that very name; None where there is nothing."""
     if path in row:
         return row[path]
     value: Any = row

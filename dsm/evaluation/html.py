@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsm.evaluation import plots
 from dsm.evaluation.compare import Benchmark, Comparison, choose_items, cross_table, visible
@@ -17,20 +17,20 @@ from dsm.evaluation.learning import Learning
 from dsm.evaluation.metrics import natural_key
 from dsm.evaluation.table import percent
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 REFERENCE_COLUMNS = 4
 """Published numbers that stand beside ours; the others are folded away below the table."""
 SIGNS = {"correct": "✓", "wrong": "✗", "ungradable": "?", "mixed": "~"}
 
 
-def render_html(
-    comparison: Comparison, *, title: str, items: int, output_chars: int, learning: Sequence[Learning] = ()
-) -> str:
-    """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
+def templates(package: str = "dsm.evaluation") -> Environment:
+    """The templates of a package, and ours: what they are given is escaped, and what cannot be seen is made visible."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("dsm.evaluation", "templates"),
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(name, "templates") for name in dict.fromkeys([package, "dsm.evaluation"])]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -38,6 +38,15 @@ def render_html(
         keep_trailing_newline=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
+
+
+def render_html(
+    comparison: Comparison, *, title: str, items: int, output_chars: int, learning: Sequence[Learning] = ()
+) -> str:
+    """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle."""
+    from markupsafe import Markup
+
+    environment = templates()
 
     def source(name: str) -> Markup:
         """A file of ours, as it is."""
