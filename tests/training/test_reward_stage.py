@@ -27,7 +27,8 @@ from tests.training.reward_lab import command, in_steps, judged, rollouts, store
 
 LEARNS = (
     "model.config.hidden_size=32", "model.config.intermediate_size=64", "model.config.initializer_range=0.1",
-    "optim.lr=5.0e-3", "optim.weight_decay=0.0", "scheduler=cosine", "scheduler.warmup_steps=5", "trainer.steps=80", "trainer.examples_per_step=48",
+    "optim.lr=5.0e-3", "optim.weight_decay=0.0", "scheduler=cosine", "scheduler.warmup_steps=5",
+    "trainer.steps=80", "trainer.examples_per_step=48",
     "trainer.validate_every=40", "data.validation.fraction=0.15", "checkpoint.every=1000", "trainer.log_every=15",
 )  # fmt: skip
 
