@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,9 +11,7 @@ from dsm.config.benchmark import BenchmarkConfig
 from dsm.config.executor import ExecutorConfig
 from dsm.config.mine import CleaningConfig
 from dsm.config.run import RunConfig
-from dsm.config.store import LocalSourceConfig
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from dsm.config.store import LocalSourceConfig, check_folder_names
 
 
 class SuspectSourceConfig(LocalSourceConfig):
@@ -35,13 +32,7 @@ class SuspectDataConfig(Schema):
 
     @model_validator(mode="after")
     def _sources_can_be_folders(self) -> SuspectDataConfig:
-        if not self.sources:
-            raise ValueError("sources={}: name at least one source, as data.sources.NAME.path=FILE")
-        for name in self.sources:
-            if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"sources.{name}: names a folder; allowed are letters, digits, dot, hyphen, underscore"
-                )
+        check_folder_names(self.sources)
         return self
 
 

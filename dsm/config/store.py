@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -36,6 +37,20 @@ class DocumentSourceConfig(LocalSourceConfig):
     separator: str | None = Field(default=None, description="in place of data.separator")
 
 
+def check_folder_names(sources: Iterable[str]) -> None:
+    """Each source makes a folder of its name.
+
+    Raises:
+        ValueError: there is none, or one that cannot be a folder's.
+    """
+    names = list(sources)
+    if not names:
+        raise ValueError("sources={}: name at least one source, as data.sources.NAME.path=FILE")
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"sources.{name}: names a folder; allowed are letters, digits, dot, hyphen, underscore")
+
+
 class DocumentDataConfig(Schema):
     """Documents to pre-train on."""
 
@@ -47,13 +62,7 @@ class DocumentDataConfig(Schema):
 
     @model_validator(mode="after")
     def _sources_can_be_folders(self) -> DocumentDataConfig:
-        if not self.sources:
-            raise ValueError("sources={}: name at least one source, as data.sources.NAME.path=FILE")
-        for name in self.sources:
-            if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"sources.{name}: names a folder; allowed are letters, digits, dot, hyphen, underscore"
-                )
+        check_folder_names(self.sources)
         for suffix in self.text_suffixes:
             if not suffix.startswith(".") or suffix.endswith(
                 (".jsonl", ".json", ".parquet", ".jsonl.gz", ".jsonl.zst")

@@ -17,6 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -226,14 +227,14 @@ class _Mining:
                 step == "clean" and not self.config.benchmarks
             )
             if not there:
-                try:
+                with suppress(UserError):
                     self.done[step] = Manifest.load(self.root / "steps" / step)
                     there = True
-                except UserError:
-                    there = False
         if not there:
             asked = ",".join(self.config.steps)
             raise UserError(f"steps=[{asked}]: needs {step}, which is not finished in {self.root}; add {step} to steps")
+        if step in self.done:
+            self.done[step].check()
 
     def _reconcile(self) -> None:
         """Every record that came in, and where it went; written, told, and an error where it does not add up."""

@@ -233,7 +233,7 @@ class _Writer:
         version = ""
         if record.kind == "html":
             try:
-                found = extract.extract(record.payload, url=record.url, charset=record.charset)
+                found = extract.extract(record.payload, charset=record.charset)
             except Exception as error:  # one page in millions that a parser cannot bear must not cost the shard
                 log.debug("%s at %d: %r", record.source, record.offset, error)
                 return "extraction_failed"

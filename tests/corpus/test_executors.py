@@ -120,30 +120,33 @@ def group(session: int) -> list[int]:
 
 def test_slurm_jobs_do_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a rehearsal, without Slurm: submitit's local jobs."""
-    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
     pytest.importorskip("submitit", reason="dsm[slurm] is not installed")
-    tasks = inputs(tmp_path / "in", 5)
-    run_step(ToyStep(), tasks, tmp_path / "calm", LocalExecutor(0))
-    executor = make_executor(local_slurm(), tmp_path / "jobs")
-    run_step(ToyStep(), tasks, tmp_path / "out", executor)
-    assert content(tmp_path / "out") == content(tmp_path / "calm")
-    tasks[1].inputs[0].write_text("line\nwrong\n")
-    with pytest.raises(UserError, match=r"^shard-001: the line is wrong"):
-        run_step(ToyStep(), tasks, tmp_path / "out", executor)
+    does_the_same(local_slurm(), "wrong", r"^shard-001: the line is wrong", tmp_path, monkeypatch)
 
 
 def test_ray_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a Ray of its own; needs the extra: pip install 'dsm[ray]'."""
-    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
     pytest.importorskip("ray", reason="dsm[ray] is not installed")
-    tasks = inputs(tmp_path / "in", 5)
-    run_step(ToyStep(), tasks, tmp_path / "calm", LocalExecutor(0))
-    executor = make_executor(ray_config(), tmp_path / "jobs")
-    run_step(ToyStep(), tasks, tmp_path / "out", executor)
-    assert content(tmp_path / "out") == content(tmp_path / "calm")
-    tasks[1].inputs[0].write_text("line\nkill\n")
-    with pytest.raises(UserError, match=r"^shard-001: its Ray worker died"):
-        run_step(ToyStep(), tasks, tmp_path / "out", executor)
+    does_the_same(ray_config(), "kill", r"^shard-001: its Ray worker died", tmp_path, monkeypatch)
+
+
+def does_the_same(
+    config: SlurmExecutorConfig | RayExecutorConfig,
+    line: str,
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As no process at all; and a line that ends a task is told."""
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    tasks = inputs(folder / "in", 5)
+    run_step(ToyStep(), tasks, folder / "calm", LocalExecutor(0))
+    executor = make_executor(config, folder / "jobs")
+    run_step(ToyStep(), tasks, folder / "out", executor)
+    assert content(folder / "out") == content(folder / "calm")
+    tasks[1].inputs[0].write_text(f"line\n{line}\n")
+    with pytest.raises(UserError, match=message):
+        run_step(ToyStep(), tasks, folder / "out", executor)
 
 
 @pytest.mark.skipif(

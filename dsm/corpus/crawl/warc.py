@@ -17,7 +17,6 @@ class WarcWriter:
         self._file = file
         self._name = name
         self._records = 0
-        self._date = f"{date}T{0:02}:00:00Z"
         self._day = date
         self.offset = 0
         body = f"software: dsm stage=crawl\r\nformat: WARC File Format 1.1\r\ndescription: made-up pages, {name}\r\n"

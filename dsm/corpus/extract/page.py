@@ -58,12 +58,11 @@ class Extracted:
     truncated: bool = False
 
 
-def extract(html: bytes | str, *, url: str = "", charset: str | None = None) -> Extracted:
+def extract(html: bytes | str, *, charset: str | None = None) -> Extracted:
     """Extract a page.
 
     Args:
         html: the page, as it came or decoded.
-        url: its address; nothing depends on it yet.
         charset: what the HTTP header said, if anything.
     """
     truncated = len(html) > MAX_BYTES
