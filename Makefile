@@ -1,6 +1,7 @@
 # Everything here works on a fresh Linux machine that has Python 3.11 or newer, make, and nothing else.
 #   make PYTHON=python3.12 ...      another interpreter
-#   make test ARGS="-k packing -x"  further options for pytest; quickstart takes key=value settings
+#   make test ARGS="-k packing -x"  further options for pytest
+#   make quickstart ARGS="quickstart.scale=4 seed=1"  settings of conf/experiment/quickstart.yaml
 
 PYTHON ?= python3
 ARGS ?=
@@ -17,8 +18,8 @@ NEW_ENOUGH = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>
 help:  ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-quickstart: $(INSTALLED)  ## Train a small model on arithmetic word problems (3 to 4 minutes on one CPU core)
-	$(BIN)/python scripts/quickstart.py $(ARGS)
+quickstart: $(INSTALLED)  ## The paper in miniature: mine, pre-train, tune, GRPO, measure (12 minutes on two CPU cores)
+	$(BIN)/python -m dsm experiment=quickstart $(ARGS)
 
 # Files start in the order of tests/conftest.py. A worker that crashes, or is ten minutes in one test, is a failure:
 # in its place pytest-xdist would start another one, and then wait for ever for what the first one did not do.

@@ -5,7 +5,6 @@ Nothing of it is committed, so it cannot be out of date.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -14,11 +13,11 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from dsm.config.comments import comments
 from dsm.config.compose import compose_raw
-from dsm.config.listing import conf_dir, groups, stage_groups, summaries
+from dsm.config.listing import groups, stage_groups, summaries
 from dsm.config.stages import STAGES
 
-_COMMENT = re.compile(r"^(\s*)([\w-]+):(?:.*?\s)?#\s?(.*)$")
 _LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 _NOT_TOLD = 2**31  # the limit of a count, which no one comes near
 
@@ -62,9 +61,9 @@ def stage_page(stage: str) -> str:
         lines += [f"| `{name}` | {', '.join(f'`{option}`' for option in options[name])} |" for name in brought]
         lines.append("")
     lines += ["## Settings", "", "| setting | takes | default | |", "|---|---|---|---|"]
-    comments = _comments(stage, brought)
+    told = comments(stage, [(group, option) for group in brought for option in options[group]])
     for key, takes, about in settings(STAGES[stage][0]):
-        said = about or comments.get(key, "")
+        said = about or told.get(key, "")
         lines.append(f"| `{key}` | {_cell(takes)} | {_default(composed, key)} | {_cell(said)} |")
     return "\n".join(lines) + "\n"
 
@@ -160,32 +159,6 @@ def _default(composed: Any, key: str) -> str:
         value = {None: "null", True: "true", False: "false"}[value]
     text = str(value)
     return f"`{_cell(text)}`" if text else "`''`"
-
-
-def _comments(stage: str, brought: list[str]) -> dict[str, str]:
-    """Key -> the comment beside it in conf/: of the stage's file, and of any option of its groups."""
-    found = _comments_of("config.yaml", "") | _comments_of(f"stage/{stage}.yaml", "")
-    for group in brought:
-        for option in groups()[group]:
-            text = (conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8")
-            place = "" if "@package _global_" in text else f"{group.replace('/', '.')}."
-            for key, comment in _comments_of(f"{group}/{option}.yaml", place).items():
-                found.setdefault(key, comment)
-    return found
-
-
-def _comments_of(name: str, prefix: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    path: list[tuple[int, str]] = []
-    for line in (conf_dir() / name).read_text(encoding="utf-8").splitlines():
-        plain = re.match(r"^(\s*)([\w-]+):", line)
-        if plain is None:
-            continue
-        depth = len(plain[1])
-        path = [entry for entry in path if entry[0] < depth] + [(depth, plain[2])]
-        if match := _COMMENT.match(line):
-            found[prefix + ".".join(key for _, key in path)] = match[3]
-    return found
 
 
 def _cell(text: str) -> str:

@@ -73,7 +73,7 @@ def _run(arguments: Sequence[str]) -> None:
     if not arguments or "--help" in flags:
         from dsm.config.help import help_text
 
-        print(help_text())
+        print(help_text(settings))
     elif "--version" in flags:
         import dsm
 
@@ -89,7 +89,7 @@ def _run(arguments: Sequence[str]) -> None:
     elif "--multirun" in flags:
         from dsm.config.sweep import run_sweep
 
-        run_sweep(settings, _stage)
+        run_sweep(settings, _stage, _sweep_page)
     else:
         from dsm.config.compose import compose_config, refuse_hydra_settings
 
@@ -140,6 +140,12 @@ def _stage(config: Any) -> dict[str, Any]:
     module, function = STAGES[config.stage][1].split(":")
     metrics: dict[str, Any] = getattr(importlib.import_module(module), function)(config)
     return metrics
+
+
+def _sweep_page(*of: Any) -> Any:
+    from dsm.report.sweep import write_page  # brings matplotlib
+
+    return write_page(*of)
 
 
 if __name__ == "__main__":

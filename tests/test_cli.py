@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import dsm
 from dsm.cli import main
@@ -252,9 +254,24 @@ def test_version_and_views(run: Run) -> None:
     assert run()[1] == run("-h")[1]
     status, out, _ = run("--cfg", "job", "stage=sft", "optim.lr=0.5")
     assert status == 0
-    assert "lr: 0.5" in out
+    assert "lr: 0.5 " in out
     assert "hydra:" not in out
-    assert run("--cfg", "job", "-p", "loss", "stage=sft")[1] == "# @package loss\nnormalisation: sequence\n"
+    package, setting = run("--cfg", "job", "-p", "loss", "stage=sft")[1].splitlines()
+    assert package == "# @package loss"
+    assert re.fullmatch(r"normalisation: sequence +# mean over the answers .*", setting)
+    assert OmegaConf.create(out).parallel.requeue is True  # with all that is said of it, it is YAML still
+
+
+def test_help_of_a_stage_and_of_an_experiment(run: Run) -> None:
+    """What its file says, its groups; a misspelt name is told."""
+    status, out, _ = run("stage=rl", "--help")
+    assert status == 0
+    assert "Improve a policy by reward" in out
+    assert "  algorithm   cispo, dapo, " in out
+    assert "torchrun --nproc-per-node 8 -m dsm $RUN" in run("--help", "experiment=deepseekmath/base_7b")[1]
+    status, _, err = run("stage=rll", "--help")
+    assert status == 2
+    assert "did you mean rl?" in err
 
 
 def test_info_shows_where_settings_come_from(tmp_path: Path) -> None:

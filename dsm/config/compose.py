@@ -16,10 +16,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
+from dsm.config.comments import comments, with_comments
 from dsm.config.explain import hydra_problem, shown, validation_problem
 from dsm.config.listing import closest, conf_dir, groups, own_conf_dir
 from dsm.config.run import RunConfig
@@ -126,7 +128,8 @@ def check(composed: DictConfig, overrides: Sequence[Override] = ()) -> RunConfig
         raw = OmegaConf.to_container(composed, resolve=False)
         for part in str(error.full_key).split("."):
             raw = raw.get(part) if isinstance(raw, dict) else None
-        raise UserError(f"{error.full_key}={shown(raw)}: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0].removeprefix("UserError raised while resolving interpolation: ")
+        raise UserError(f"{error.full_key}={shown(raw)}: {why}") from None
     assert isinstance(values, dict)
     plain = {str(key): value for key, value in values.items()}
     try:
@@ -155,16 +158,39 @@ def hydra_app(overrides: Sequence[Override]) -> Iterator[Hydra]:
 
 
 def show(settings: Sequence[str], cfg: str | None, info: str | None, package: str | None, *, resolve: bool) -> None:
-    """`--cfg` and `--info`: print what would be composed, or how, by Hydra's own means."""
+    """`--cfg` and `--info`: print what would be composed, with the comments of conf/; or how, as Hydra tells it."""
     composed = compose_raw(settings)
     if package is not None and cfg == "job" and OmegaConf.select(composed, package, throw_on_missing=False) is None:
         raise UserError(f"--package {package}: nothing of that name; there are {', '.join(map(str, composed))}")
     overrides = parse(settings)
     with hydra_app(overrides) as hydra:
-        if cfg is not None:
+        if cfg == "job":
+            print(_commented(hydra, overrides, composed, package, resolve), end="")
+        elif cfg is not None:
             hydra.show_cfg("config", open_overrides(overrides), cfg, package, resolve)
         if info is not None:
             hydra.show_info(info, "config", open_overrides(overrides))
+
+
+def _commented(
+    hydra: Hydra, overrides: Sequence[Override], composed: DictConfig, package: str | None, resolve: bool
+) -> str:
+    """The composed settings, or one group of them, as YAML with the comments of the files they come from."""
+    opened = open_overrides(overrides)
+    whole = hydra.compose_config("config", opened, RunMode.RUN, with_log_configuration=False)
+    chosen = [
+        (str(group), str(option))
+        for group, options in whole.hydra.runtime.choices.items()
+        for option in (options if isinstance(options, list | ListConfig) else [options])
+    ]
+    said = comments(str(composed.get("stage")), chosen)
+    part = OmegaConf.select(composed, package) if package is not None else composed
+    if not OmegaConf.is_config(part):
+        return f"{part}\n"
+    if resolve:
+        OmegaConf.resolve(part)
+    text = with_comments(OmegaConf.to_yaml(part), said, package or "")
+    return text if package is None else f"# @package {package}\n{text}"
 
 
 def refuse_hydra_settings(settings: Sequence[str]) -> None:

@@ -30,9 +30,14 @@ class CrawlConfig(Schema):
     planted: Share = Field(description="share of pages in which a question or an answer of a benchmark is planted")
     benchmark_rows: Count = Field(description="rows of each planted benchmark: English, Chinese, short answers")
     held_out_rows: Count = Field(
-        description="rows of each benchmark to measure models on: word problems that no page holds"
+        description="rows of each benchmark to measure models on: problems and functions that are in no text"
     )
     seed_documents: Count = Field(description="positives to start from, of the registers that the seed knows")
+    texts: int = Field(
+        ge=0,
+        lt=2**31,
+        description="documents of each source without pages: maths, code, academic, algebra, general; 0 = none",
+    )
     workers: Count | None = Field(description="processes; null: as many as there are cores")
 
     @model_validator(mode="after")

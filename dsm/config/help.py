@@ -1,9 +1,16 @@
-"""`dsm --help`, written from conf/ itself so that it cannot be out of date."""
+"""`dsm --help` and `dsm stage=NAME --help`, written from conf/ itself so that they cannot be out of date."""
 
 from __future__ import annotations
 
-from dsm.config.listing import groups, summaries
+import shutil
+import textwrap
+from collections.abc import Sequence
 
+from dsm.config.comments import head_of
+from dsm.config.listing import closest, groups, stage_groups, summaries
+from dsm.errors import UserError
+
+_RECIPES = "deepseekmath/"
 _TEXT = """\
 dsm: turn a language model into a mathematician.
 
@@ -16,6 +23,9 @@ Stages
 Experiments (experiment=NAME brings its stage and settings; what you add has the last word)
 {experiments}
 
+The paper at full size (experiment=deepseekmath/NAME; the head of each file says how it is launched)
+{recipes}
+
 Groups (group=option chooses a file of conf/; any one setting of it is group.key=value)
 {groups}
 
@@ -24,7 +34,9 @@ Worth knowing
   resume=auto   the same command goes on where it stopped (default) | never: a new folder | PATH: from that checkpoint
   -m            a grid of all comma-separated values, or a search: hydra/sweeper=optuna hydra.sweeper.n_trials=20
                 'optim.lr=tag(log,interval(1e-5,1e-3))'; sweep_metric=KEY chooses what counts, its table comes last
-  --cfg job     print the composed settings, with -p GROUP one group of them; --info defaults: where they come from
+  --help        behind stage=NAME or experiment=NAME: what it does, and the groups it takes
+  --cfg job     print the composed settings and what each is for, with -p GROUP one group of them
+  --info        where they come from
   --config-dir  a folder of your own beside ours, laid out alike: own/algorithm/mine.yaml is algorithm=mine
 
 Where results lie
@@ -51,16 +63,54 @@ Examples
 """
 
 
-def help_text() -> str:
-    """Stages, experiments, groups, what to know, examples."""
+def help_text(settings: Sequence[str] = ()) -> str:
+    """Stages, experiments, groups, what to know, examples; or what the file of one stage or experiment says.
+
+    Args:
+        settings: what stood on the command line beside `--help`.
+
+    Raises:
+        UserError: there is no such stage or experiment.
+    """
+    for setting in settings:
+        group, _, name = setting.partition("=")
+        if group in ("stage", "experiment"):
+            return _of_one(group, name)
+    experiments = summaries("experiment")
+    recipes = {name.removeprefix(_RECIPES): text for name, text in experiments.items() if name.startswith(_RECIPES)}
     options = {name: ", ".join(found) for name, found in groups().items() if name not in ("stage", "experiment")}
     return _TEXT.format(
         stages=_table({f"stage={name}": text for name, text in summaries("stage").items()}),
-        experiments=_table(summaries("experiment")),
+        experiments=_table({name: text for name, text in experiments.items() if not name.startswith(_RECIPES)}),
+        recipes=_table(recipes),
         groups=_table(options),
     ).rstrip()
 
 
+def _of_one(group: str, name: str) -> str:
+    """The head of a file of conf/, and of a stage the groups that it brings."""
+    known = groups()
+    if name not in known[group]:
+        raise UserError(f"{group}={name}: must be one of {', '.join(known[group])}{closest(name, known[group])}")
+    text = "\n".join([f"{group}={name}", "", *head_of(f"{group}/{name}.yaml")])
+    if group == "stage" and (brought := [one for one in stage_groups(name) if one in known]):
+        text += "\n\nGroups (group=option chooses a file of conf/)\n"
+        text += _table({one: ", ".join(known[one]) for one in brought})
+    return f"{text}\n\nAll settings and what each is for: dsm {group}={name} --cfg job; of one group: ... -p GROUP"
+
+
 def _table(rows: dict[str, str]) -> str:
+    """Names and what is said of them, as wide as the terminal."""
     width = max(map(len, rows))
-    return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows.items())
+    whole = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
+    return "\n".join(
+        textwrap.fill(
+            text,
+            whole,
+            initial_indent=f"  {name:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in rows.items()
+    )

@@ -1,4 +1,4 @@
-"""`stage=pipeline`: runs one after another, each fed by those before it."""
+"""`stage=pipeline`: several runs, each fed by those before it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_serializer, model_validator
 
 from dsm.config.base import Count, Schema
 from dsm.config.run import RunConfig
+from dsm.config.scale import QuickstartConfig
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 REFERENCES = ("out", "all", "each")
@@ -32,11 +33,13 @@ class StepConfig(Schema):
         use: the groups that it chooses: stage, experiment, model, algorithm, ...
         foreach: variable: its values, or names with the settings that each brings; all combinations make a step. Or the
             name of an earlier step, to be repeated as that one is.
+        seconds: what one run took where it was written, for the time left; null: none is claimed.
         settings: all other keys: settings of the step's own stage, nested as in its configuration.
     """
 
     use: dict[str, Value | list[str] | None] = Field(min_length=1)
     foreach: str | Repetitions = Field(default_factory=dict)
+    seconds: Annotated[float, Field(gt=0)] | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -44,12 +47,12 @@ class StepConfig(Schema):
     def _gather(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        own = {key: given[key] for key in ("use", "foreach") if key in given}
+        own = {key: given[key] for key in ("use", "foreach", "seconds") if key in given}
         return own | {"settings": {key: value for key, value in given.items() if key not in own}}
 
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
-        return {"use": self.use, "foreach": self.foreach, **self.settings}
+        return {"use": self.use, "foreach": self.foreach, "seconds": self.seconds, **self.settings}
 
     @model_validator(mode="after")
     def _has_a_stage(self) -> StepConfig:
@@ -58,13 +61,23 @@ class StepConfig(Schema):
         return self
 
 
+class EndingConfig(Schema):
+    """What is said last, behind the results of the report steps. `${out:STEP}` may stand in all of it."""
+
+    places: dict[str, str] = Field(default_factory=dict, description="what is worth looking at: its file or folder")
+    next: list[str] = Field(default_factory=list, description="commands to try next")
+
+
 class PipelineConfig(RunConfig):
     """`stage=pipeline`: an ordered mapping of steps."""
 
     stage: Literal["pipeline"]
+    quickstart: QuickstartConfig
     vars: dict[str, Any] = Field(default_factory=dict, description="whatever steps say as ${vars.NAME}")
     steps: dict[str, StepConfig | None] = Field(default_factory=dict, description="null leaves a step out")
+    at_once: Count = Field(description="how many steps may run at the same time")
     threads: Count | None = Field(description="threads of each step's process; null: as many as torch likes")
+    ending: EndingConfig
 
     @model_validator(mode="after")
     def _steps_are_named(self) -> PipelineConfig:

@@ -1,13 +1,21 @@
-"""`stage=report`: which evaluations stand side by side, and what the report looks like."""
+"""`stage=report`: which evaluations and runs are shown together, what they are asked, and what the report looks like."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dsm.config.base import Count, Schema
+from dsm.config.listing import closest
 from dsm.config.run import RunConfig
+
+METRIC = re.compile(r"accuracy|(?:pass|maj)@[1-9][0-9]*")
+"""What evaluations can be compared by, item by item."""
+
+Names = list[str]
 
 
 class ReportConfig(Schema):
@@ -18,11 +26,48 @@ class ReportConfig(Schema):
         min_length=1, description="html: one self-contained file; markdown: report.md and its plots/*.svg"
     )
     items: int = Field(ge=0, le=1000, description="items per benchmark in the HTML's browser; 0 = none")
+    samples: int = Field(ge=0, le=100, description="problems shown with the answer of every phase side by side")
     output_chars: Count = Field(description="longer prompts and outputs are shown without their middle")
 
 
+class FindingConfig(Schema):
+    """A statement of the paper, and the evaluations that decide whether it holds here too.
+
+    Attributes:
+        claim: the statement.
+        paper: where the paper makes it.
+        higher: evaluations; several are averaged, as the seeds of one method.
+        than: those that they are held against, on the same items.
+        benchmarks: which ones, each with the same weight; null = all that both sides have.
+        metric: accuracy | pass@K | maj@K.
+        expect: is `higher` above `than`, or is it not?
+        margin: for not_higher, an advantage up to this share counts as none.
+    """
+
+    claim: str = Field(min_length=1)
+    paper: str = ""
+    higher: Names = Field(min_length=1)
+    than: Names = Field(min_length=1)
+    benchmarks: Names | None = Field(default=None, min_length=1)
+    metric: str = "accuracy"
+    expect: Literal["higher", "not_higher"] = "higher"
+    margin: float = Field(default=0.02, ge=0, lt=1)
+
+    @field_validator("higher", "than", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, given: object) -> object:
+        return [given] if isinstance(given, str) else given
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, given: str) -> str:
+        if not METRIC.fullmatch(given):
+            raise ValueError(f"metric={given}: allowed are accuracy, pass@K and maj@K")
+        return given
+
+
 class ReportStageConfig(RunConfig):
-    """`stage=report`: evaluations side by side."""
+    """`stage=report`: evaluations side by side, and the runs that led to them."""
 
     stage: Literal["report"]
     evaluations: dict[str, str] = Field(
@@ -31,8 +76,21 @@ class ReportStageConfig(RunConfig):
     curves: dict[str, str] = Field(
         default_factory=dict, description="name: folder of a run that measured benchmarks while it trained"
     )
+    runs: dict[str, str] = Field(
+        default_factory=dict, description="name: folder of a run of any stage; each is shown by what its stage leaves"
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="what the report calls them, if not their name")
     baseline: str | None = Field(description="the evaluation that others are compared with; null = the first")
+    phases: list[str | Names] = Field(
+        default_factory=list,
+        description="evaluations in the order of training, for the gain of each phase; a list is the seeds of one phase",
+    )
+    paper: Names = Field(default_factory=list, description="the paper's models beside the phases, one for each")
+    paper_tables: Names = Field(default_factory=list, description="tables of the paper that are shown whole")
+    findings: dict[str, FindingConfig] = Field(default_factory=dict, description="name: what is to be decided")
+    factors: Names = Field(
+        default_factory=list, description="settings in which the training runs differ, against quality and time"
+    )
     report: ReportConfig
 
     @model_validator(mode="after")
@@ -40,8 +98,8 @@ class ReportStageConfig(RunConfig):
         names = ", ".join(self.evaluations)
         if not self.evaluations:
             raise ValueError("evaluations={}: name at least one, as evaluations.NAME=runs/eval/FOLDER")
-        if unknown := [name for name in self.labels if name not in self.evaluations | self.curves]:
-            raise ValueError(f"labels.{unknown[0]}: no such evaluation or curve; there are {names}")
+        if unknown := [name for name in self.labels if name not in self.evaluations | self.curves | self.runs]:
+            raise ValueError(f"labels.{unknown[0]}: no such evaluation, curve or run; there are {names}")
         if self.baseline is not None and self.baseline not in self.evaluations:
             raise ValueError(f"baseline={self.baseline}: must be one of {names}")
         labels = [self.label(name) for name in self.evaluations]
@@ -49,6 +107,36 @@ class ReportStageConfig(RunConfig):
             raise ValueError(f"labels: {twice[0]!r} names two evaluations; each needs a label of its own")
         return self
 
+    @model_validator(mode="after")
+    def _questions_name_evaluations(self) -> ReportStageConfig:
+        for number, phase in enumerate(self.phase_names):
+            self._known(phase, f"phases.{number}")
+        if len(self.phases) == 1:
+            raise ValueError("phases: one phase gains nothing on another; name two or more, or none")
+        for name, finding in self.findings.items():
+            self._known(finding.higher, f"findings.{name}.higher")
+            self._known(finding.than, f"findings.{name}.than")
+            if both := sorted(set(finding.higher) & set(finding.than)):
+                raise ValueError(f"findings.{name}: {both[0]} stands on both sides; give it to one")
+        if self.paper and len(self.paper) != len(self.phases):
+            raise ValueError(
+                f"paper: names {len(self.paper)} models beside {len(self.phases)} phases; give one for each, or none"
+            )
+        if self.factors and not self.runs:
+            raise ValueError(f"factors={self.factors}: are settings of training runs; name these in runs")
+        return self
+
+    def _known(self, names: Sequence[str], key: str) -> None:
+        for name in names:
+            if name not in self.evaluations:
+                guess = closest(name, self.evaluations)
+                raise ValueError(f"{key}={name}: no such evaluation; there are {', '.join(self.evaluations)}{guess}")
+
+    @property
+    def phase_names(self) -> list[Names]:
+        """The evaluations of each phase."""
+        return [[phase] if isinstance(phase, str) else phase for phase in self.phases]
+
     def label(self, name: str) -> str:
-        """What the report calls an evaluation, or a curve."""
+        """What the report calls an evaluation, a curve or a run."""
         return self.labels.get(name, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,8 @@ from dsm.config.training import (
     SFTTrainerConfig,
 )
 
+Direction = Literal["minimize", "maximize"]
+
 
 class RunConfig(Schema):
     """What every stage has."""
@@ -32,8 +34,30 @@ class RunConfig(Schema):
     seed: int = Field(ge=0, lt=2**31)
     mode: Literal["run", "plan"]
     resume: str
-    sweep_metric: str
+    sweep_metric: str | Annotated[list[str], Field(min_length=1)]
+    sweep_direction: Direction | list[Direction] = "minimize"
     paths: PathsConfig
+
+    @property
+    def sweep_metrics(self) -> list[str]:
+        """The metrics that count in a sweep."""
+        return [self.sweep_metric] if isinstance(self.sweep_metric, str) else self.sweep_metric
+
+    @property
+    def sweep_directions(self) -> list[Direction]:
+        """Which way each of them counts."""
+        given = self.sweep_direction
+        return given if isinstance(given, list) else [given] * len(self.sweep_metrics)
+
+    @model_validator(mode="after")
+    def _a_direction_a_metric(self) -> RunConfig:
+        if len(self.sweep_directions) != len(self.sweep_metrics):
+            given = ",".join(self.sweep_directions)
+            raise ValueError(
+                f"sweep_direction=[{given}]: must be one for all, or as many as sweep_metric has"
+                f" ({len(self.sweep_metrics)})"
+            )
+        return self
 
 
 class TokenizerPathConfig(Schema):

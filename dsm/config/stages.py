@@ -37,7 +37,7 @@ STAGES: dict[str, tuple[type[RunConfig], str]] = {
     "label": (LabelConfig, "dsm.training.reward.label:label"),
     "reward": (RewardTrainingConfig, "dsm.training.reward.stage:train_reward_model"),
     "eval": (EvalConfig, "dsm.evaluation.stage:evaluate"),
-    "report": (ReportStageConfig, "dsm.evaluation.report:make_report"),
+    "report": (ReportStageConfig, "dsm.report.stage:make_report"),
     "pipeline": (PipelineConfig, "dsm.pipeline.stage:run_pipeline"),
 }
 """Stage -> its schema and the function that runs it ('module:function', imported only when it runs)."""
@@ -50,8 +50,8 @@ def result_settings(config: RunConfig) -> dict[str, Any]:
     """
     if isinstance(config, MineConfig):
         return config.model_dump(include={"stage": True, "name": True, "crawl": {"path"}})
-    groups = {"mode", "resume", "sweep_metric", "paths", "parallel", "checkpoint", "callbacks", "logger", "plan"}
-    watching: dict[str, Any] = dict.fromkeys(groups | {"threads"}, True) | {
+    groups = {"mode", "resume", "sweep_metric", "sweep_direction", "paths", "parallel", "checkpoint"}
+    watching: dict[str, Any] = dict.fromkeys(groups | {"callbacks", "logger", "plan", "threads"}, True) | {
         "trainer": {"log_every", "validate_every", "max_skipped_steps"},
         "engine": {"max_rows", "cache_gb", "prefill_tokens", "memory_share", "enforce_eager"},
         "rollout": {"timeout_s", "gap_limit"},
@@ -68,4 +68,6 @@ def result_settings(config: RunConfig) -> dict[str, Any]:
         watching |= {"reference": True, "alarms": True, "table": True}
     if isinstance(config, MeasuredConfig):
         watching["benchmarks"] = True
+    if isinstance(config, PipelineConfig):
+        watching |= {"at_once": True, "ending": True}
     return config.model_dump(exclude=watching)

@@ -2,20 +2,20 @@
 
 Runs follow one another in this process, or (`hydra/launcher=submitit_slurm`) each is a job of its own. Every run has
 the folder that its settings give it, as if it had been started alone, so a sweep that is started again passes over what
-is finished. The sweep's own folder holds Hydra's record of it and one result a run.
+is finished: a grid by its values, a search because it draws by the seed and hears the same results. The sweep's own
+folder holds Hydra's record of it, one result a run, and a page of them all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-import json
 import math
 import os
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,27 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dsm.config.checks import check_paths
-from dsm.config.compose import check, compose_config, compose_raw, hydra_app, open_overrides, parse
+from dsm.config.compose import (
+    check,
+    compose_config,
+    compose_raw,
+    hydra_app,
+    open_overrides,
+    parse,
+    refuse_unknown_groups,
+)
 from dsm.config.listing import groups
+from dsm.config.outcomes import Goal, Outcome, clear_outcomes, outcome_table, read_outcomes, write_outcome
 from dsm.config.run import RunConfig
 from dsm.errors import NonFiniteError, SpikeError, StoppedError, UserError
-from dsm.files import atomic_write_text
 
 _CHECKED_VALUES = 100  # of one key before the first run; each takes a composition
 _DIRECTIONS = ("minimize", "maximize")
 _LOCAL_REQUEUE = 144  # the status by which submitit's local launcher starts a job again
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One run of a sweep: its own settings, the metric that counts, and what it left."""
-
-    settings: list[str]
-    metric: str
-    value: float
-    export: str
+_NOT_THE_RESULT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "paths.", "mode", "logger", "callbacks")
 
 
 class _EndedError(BaseException):
@@ -57,40 +56,49 @@ class _EndedError(BaseException):
         self.error = error
 
 
-def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, Any]]) -> None:
-    """Run every combination (or what the sweeper asks for) and print a table of results, the best first.
+def run_sweep(
+    settings: Sequence[str],
+    stage: Callable[[RunConfig], dict[str, Any]],
+    picture: Callable[[Path, Sequence[Goal], set[str]], Path],
+) -> None:
+    """Run every combination (or what the sweeper asks for); print a table of results, the best first, and draw them.
 
     Args:
         settings: the command line without flags.
         stage: plans or runs one configuration; returns its metrics, none for a plan.
+        picture: makes a page of a sweep's folder, the metrics that count and the keys that are searched by magnitude.
 
     Raises:
         UserError: a combination is wrong, found before the first run where that is possible; or a run failed, which
             ends the sweep. A run whose numbers are not finite does not: it counts as the worst.
     """
-    overrides = parse(settings)
-    for override in overrides:
+    typed = parse(settings)
+    for override in typed:
         if override.key_or_group == "hydra.sweep.dir":
             raise UserError(f"{override.input_line}: sweeps lie under paths.runs/sweeps; set paths.runs")
-    _prepare_launcher(overrides)
-    first = _check_combinations(overrides)
+    _prepare_launcher(typed)
+    sweeper = _sweeper(typed)
+    overrides = [*_params(sweeper, typed), *typed]
+    first = _check_combinations(overrides, searched="n_trials" in sweeper)
+    goals = _goals(first, sweeper, typed)
     if first.mode == "plan":  # needs no jobs
         overrides = [one for one in overrides if not one.key_or_group.startswith(("hydra/launcher", "hydra.launcher"))]
     rank_0 = os.environ.get("RANK", "0") == "0"
     keep = rank_0 and first.mode == "run"
-    folder = f"{first.paths.runs}/sweeps/{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    folder = sweep_folder(first, overrides)
     opened = open_overrides(overrides, _groups_alone(overrides))
     with ExitStack() as stack:
         hydra = stack.enter_context(hydra_app(overrides))
-        sweeper = hydra.compose_config("config", opened, RunMode.MULTIRUN, with_log_configuration=False).hydra.sweeper
-        maximise = _direction(sweeper) == "maximize"
         if not keep:  # Hydra must write somewhere
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if not rank_0:
             opened.append("hydra/hydra_logging=none")
-        opened += [f"hydra.sweep.dir='{folder}'", *_sweeper_settings(sweeper, overrides, first.seed)]
+        opened += ["hydra.sweeper.params=null"] if sweeper.get("params") else []  # they are among the overrides by now
+        opened += [f"hydra.sweep.dir='{folder}'"]
+        opened += _sweeper_settings(sweeper, typed, goals, first.seed)
+        clear_outcomes(folder)
         try:
-            hydra.multirun("config", _job(stage, maximise), opened)
+            hydra.multirun("config", _job(stage, goals), opened)
         except _EndedError as ended:
             raise ended.error from None
         except Exception as error:
@@ -101,8 +109,17 @@ def run_sweep(settings: Sequence[str], stage: Callable[[RunConfig], dict[str, An
                 f" {folder}/.submitit; the same command goes on where it stopped"
             ) from None
         finally:
-            if keep and (outcomes := _outcomes(Path(folder))):
-                print(outcome_table(outcomes, maximise))
+            if keep and (outcomes := read_outcomes(folder)):
+                print(outcome_table(outcomes, goals))
+                page = picture(folder, goals, _by_magnitude(overrides))
+                print(f"sweep: table and plots: {page}", file=sys.stderr)
+
+
+def sweep_folder(first: RunConfig, overrides: Sequence[Override]) -> Path:
+    """Where a sweep lies: the same command finds the same folder, and so does one with more trials."""
+    lines = sorted(str(one.input_line) for one in overrides if not one.key_or_group.startswith(_NOT_THE_RESULT))
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+    return Path(first.paths.runs) / "sweeps" / f"{first.name}-{digest}"
 
 
 def _prepare_launcher(overrides: Sequence[Override]) -> None:
@@ -118,6 +135,22 @@ def _prepare_launcher(overrides: Sequence[Override]) -> None:
             os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # which has a run saved and requeued
 
 
+def _sweeper(typed: Sequence[Override]) -> DictConfig:
+    """The settings of the sweeper, as an experiment and the command line have them."""
+    refuse_unknown_groups(parse([_values(override, searched=True)[0] for override in typed]))
+    with hydra_app(typed) as hydra:
+        opened = open_overrides(typed, _groups_alone(typed))
+        return hydra.compose_config("config", opened, RunMode.MULTIRUN, with_log_configuration=False).hydra.sweeper
+
+
+def _params(sweeper: DictConfig, typed: Sequence[Override]) -> list[Override]:
+    """What an experiment sweeps (hydra.sweeper.params), but for keys that the command line has, which win."""
+    given = {override.key_or_group for override in typed}
+    params = OmegaConf.to_container(sweeper.get("params") or OmegaConf.create({}), resolve=True)
+    assert isinstance(params, dict)
+    return parse([f"{key}={value}" for key, value in params.items() if str(key) not in given])
+
+
 def _groups_alone(overrides: Sequence[Override]) -> DictConfig | None:
     """The composition of the chosen groups; None where groups are swept and each run has another."""
     chosen = [override for override in overrides if override.key_or_group in groups()]
@@ -126,23 +159,26 @@ def _groups_alone(overrides: Sequence[Override]) -> DictConfig | None:
     return compose_raw([str(override.input_line) for override in chosen])
 
 
-def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callable[[DictConfig], float]:
-    worst = -math.inf if maximise else math.inf
+def _job(
+    stage: Callable[[RunConfig], dict[str, Any]], goals: Sequence[Goal]
+) -> Callable[[DictConfig], float | list[float]]:
+    worst = {goal.metric: goal.worst for goal in goals}
 
-    def job(composed: DictConfig) -> float:
+    def job(composed: DictConfig) -> float | list[float]:
         hydra = HydraConfig.get()
         settings = [line.lstrip("+") for line in hydra.overrides.task]
+        found = worst
         try:
             config = check(composed)
             if config.mode == "plan":
                 print(f"# {' '.join(settings)}")
+            export = ""
             try:
                 metrics = stage(config)
+                if config.mode == "run":
+                    found, export = _found(metrics, config.sweep_metrics, goals), str(metrics.get("export", ""))
             except (NonFiniteError, SpikeError):
-                metrics = {config.sweep_metric: worst}
-            if config.mode == "plan":
-                return 0.0
-            value = _metric(metrics, config.sweep_metric)
+                pass
         except (UserError, StoppedError, BrokenPipeError) as error:
             launcher = os.environ.get("SUBMITIT_EXECUTOR")
             if launcher is None:
@@ -150,28 +186,29 @@ def _job(stage: Callable[[RunConfig], dict[str, Any]], maximise: bool) -> Callab
             if isinstance(error, StoppedError) and error.requeued:  # leaves no result: there is one to come
                 raise SystemExit(_LOCAL_REQUEUE if launcher == "local" else 128 + error.signal) from error
             raise  # Hydra sends it home
-        value = worst if math.isnan(value) else value
-        if os.environ.get("RANK", "0") != "0":
-            return value
-        outcome = Outcome(settings, config.sweep_metric, value, str(metrics.get("export", "")))
-        atomic_write_text(Path(hydra.sweep.dir) / f"{hydra.job.num}.json", json.dumps(asdict(outcome), indent=2) + "\n")
-        return value
+        if config.mode == "run" and os.environ.get("RANK", "0") == "0":
+            write_outcome(Outcome(settings, found, export), Path(hydra.sweep.dir) / f"{hydra.job.num}.json")
+        values = list(found.values())
+        return values if len(values) > 1 else values[0]
 
     return job
 
 
-def _metric(metrics: dict[str, Any], name: str) -> float:
-    value = metrics.get(name)
-    if isinstance(value, int | float):
-        return float(value)
-    numbers = [key for key, number in metrics.items() if isinstance(number, int | float)]
-    raise UserError(f"sweep_metric={name}: the run has no such metric; it has {', '.join(numbers)}")
+def _found(metrics: dict[str, Any], names: Sequence[str], goals: Sequence[Goal]) -> dict[str, float]:
+    """A run's metrics that count, under the names that they have in the first run; NaN is the worst."""
+    found = {}
+    for name, goal in zip(names, goals, strict=True):
+        value = metrics.get(name)
+        if not isinstance(value, int | float):
+            numbers = [key for key, number in metrics.items() if isinstance(number, int | float)]
+            raise UserError(f"sweep_metric={name}: the run has no such metric; it has {', '.join(numbers)}")
+        found[goal.metric] = goal.worst if math.isnan(value) else float(value)
+    return found
 
 
-def _check_combinations(overrides: Sequence[Override]) -> RunConfig:
+def _check_combinations(overrides: Sequence[Override], *, searched: bool) -> RunConfig:
     """Check the first values of all sweeps together, then every other value of each with them; returns the first."""
-    searched = any(override.key_or_group == "hydra/sweeper" and override.value() != "basic" for override in overrides)
-    choices = {str(override.input_line): _values(override, searched) for override in overrides}
+    choices = {str(override.input_line): _values(override, searched=searched) for override in overrides}
     first = {line: values[0] for line, values in choices.items()}
     checked = compose_config(list(first.values()))
     combinations = [first | {line: value} for line, values in choices.items() for value in values[1:]]
@@ -181,7 +218,7 @@ def _check_combinations(overrides: Sequence[Override]) -> RunConfig:
     return checked
 
 
-def _values(override: Override, searched: bool) -> list[str]:
+def _values(override: Override, *, searched: bool) -> list[str]:
     """The values of one override as overrides; of an interval or a range, its ends."""
     line, key = str(override.input_line), override.get_key_element()
     if not override.is_sweep_override():
@@ -200,41 +237,45 @@ def _values(override: Override, searched: bool) -> list[str]:
     return [values[0], values[-1]] if isinstance(swept, RangeSweep) else values[:_CHECKED_VALUES]
 
 
-def _direction(sweeper: DictConfig) -> str:
-    direction = sweeper.get("direction", "minimize")
-    name = str(getattr(direction, "name", direction))
-    if name not in _DIRECTIONS:
-        raise UserError(f"hydra.sweeper.direction={name}: must be {' or '.join(_DIRECTIONS)}")
-    return name
+def _by_magnitude(overrides: Sequence[Override]) -> set[str]:
+    """Keys that are tagged `log`."""
+    return {one.key_or_group for one in overrides if one.is_sweep_override() and "log" in one.value().tags}
 
 
-def _sweeper_settings(sweeper: DictConfig, overrides: Sequence[Override], seed: int) -> list[str]:
+def _goals(first: RunConfig, sweeper: DictConfig, typed: Sequence[Override]) -> list[Goal]:
+    """The metrics that count; their directions are the run's, unless the sweeper has been given some."""
+    names, directions = first.sweep_metrics, first.sweep_directions
+    if any(override.key_or_group == "hydra.sweeper.direction" for override in typed):
+        given = sweeper.direction
+        several = list(given) if OmegaConf.is_list(given) else [given]
+        directions = [str(getattr(direction, "name", direction)) for direction in several]
+        for direction in directions:
+            if direction not in _DIRECTIONS:
+                raise UserError(f"hydra.sweeper.direction={direction}: must be {' or '.join(_DIRECTIONS)}")
+        if len(directions) != len(names):
+            raise UserError(
+                f"hydra.sweeper.direction={','.join(directions)}: must be as many as sweep_metric has ({len(names)})"
+            )
+    return [Goal(name, direction == "maximize") for name, direction in zip(names, directions, strict=True)]
+
+
+def _sweeper_settings(
+    sweeper: DictConfig, typed: Sequence[Override], goals: Sequence[Goal], seed: int
+) -> list[str]:
     """Optuna draws by the run's seed, so all ranks draw alike, and again; each draw knows all results before it."""
     if "sampler" not in sweeper:
         return []
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    typed = {override.key_or_group for override in overrides}
-    wanted = {"hydra.sweeper.n_jobs": 1}
+    directions = [_DIRECTIONS[goal.maximise] for goal in goals]
+    wanted = {
+        "hydra.sweeper.n_jobs": "1",
+        "hydra.sweeper.direction": directions[0] if len(goals) == 1 else f"[{','.join(directions)}]",
+    }
     if "seed" in sweeper.sampler:
-        wanted["hydra.sweeper.sampler.seed"] = seed
+        wanted["hydra.sweeper.sampler.seed"] = str(seed)
     elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("hydra/sweeper/sampler: this one takes no seed, so ranks would disagree; leave it out for tpe")
-    return [f"{key}={value}" for key, value in wanted.items() if key not in typed]
-
-
-def _outcomes(folder: Path) -> list[Outcome]:
-    return [Outcome(**json.loads(file.read_text())) for file in folder.glob("*.json")]
-
-
-def outcome_table(outcomes: Sequence[Outcome], maximise: bool = False) -> str:
-    """Runs with the settings that tell them apart, the best value of the metric first."""
-    shared = set.intersection(*(set(outcome.settings) for outcome in outcomes)) if len(outcomes) > 1 else set()
-    ranked = sorted(outcomes, key=lambda outcome: (-outcome.value if maximise else outcome.value, outcome.settings))
-    rows = [(outcomes[0].metric, "settings", "export")]
-    for outcome in ranked:
-        own = " ".join(line for line in outcome.settings if line not in shared)
-        rows.append((f"{outcome.value:.5g}", own, outcome.export))
-    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return "\n".join(f"{value:>{first}}  {own:<{second}}  {export}".rstrip() for value, own, export in rows)
+    given = {override.key_or_group for override in typed}
+    return [f"{key}={value}" for key, value in wanted.items() if key not in given]

@@ -32,8 +32,8 @@ def write_report(
     """Write RUN/report.html of the rounds there are, and of the account of records and the truth if there are any."""
     from markupsafe import Markup
 
-    from dsm.evaluation.html import templates
-    from dsm.evaluation.plots import colour, themed
+    from dsm.report.charts import colour, themed
+    from dsm.report.html import templates
 
     environment = templates("dsm.corpus")
     assert environment.loader is not None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dsm.config.plan.table import tokens as short
 from dsm.corpus.cut import BINS, score_of
-from dsm.evaluation.plots import colour, svg_figure
+from dsm.report.charts import colour, svg_figure
 
 _WIDTH = 9.2
 _GROUP = 64  # bins of the ranking in a bar

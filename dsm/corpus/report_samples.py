@@ -12,7 +12,7 @@ import xxhash
 from dsm.corpus.annotate.render import excerpt
 from dsm.corpus.pages import PageTable
 from dsm.corpus.rounds_examples import keys_of, texts_at
-from dsm.evaluation.compare import visible
+from dsm.report.text import visible
 
 _SHARDS = 32
 KINDS = {

@@ -83,13 +83,14 @@ class Results(_Read):
 
 
 class Sample(_Read):
-    """One answer to an item."""
+    """One answer to an item; answers that mean the same share a class, one that cannot be read has none."""
 
     output: str
     answer: str | None
     verdict: Literal["correct", "wrong", "ungradable"]
     rule: str = ""
     reason: str = ""
+    answer_class: int | None = Field(default=None, alias="class")
     tokens: Number = 0
     finish_reason: str = ""
 

@@ -1,88 +1,157 @@
-"""One step in a process of its own: its memory is given back, its exit status is kept, it never outlives the pipeline.
+"""One step in a process of its own: its memory is given back, its CPU time is counted, it never outlives the pipeline.
 
-A signal to the pipeline is passed on once, and the step is waited for: it saves a checkpoint. When the pipeline itself
-is killed, the kernel sends the step SIGTERM, so it saves one too; the pipeline's next start waits for that.
+When the pipeline is killed, the kernel sends the step SIGTERM, so it saves a checkpoint; the pipeline's next start
+waits for that by the step's card. A card lies in RUN/running as long as its step runs; its date is renewed meanwhile,
+so it also says how long a step ran that nobody saw the end of.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
+from dsm.config.references import Step
 from dsm.files import atomic_write_text
+from dsm.pipeline.journal import Entry
 from dsm.runtime.process import ProcessId, end_with_parent
 
-COMMAND = ("-m", "dsm")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_PATIENCE_S = 120.0  # with a step whose pipeline was killed: it is saving its checkpoint
+_PATIENCE_S = 120.0  # with steps whose pipeline was killed: they are saving their checkpoints
+_RENEW_S = 1.0
+TAIL = 20
+"""Lines of a failed step's output that the pipeline shows."""
 
 
-def run_step(overrides: Sequence[str], card: Path, threads: int | None = None) -> int:
-    """Run `dsm` with these overrides; its exit status, 128 + n where signal n killed it.
+def command(step: Step) -> list[str]:
+    """What runs a step."""
+    return [sys.executable, "-m", "dsm", *step.overrides]
 
-    Args:
-        card: a file that says which process it is, for as long as it runs.
-        threads: for its OMP_NUM_THREADS; None leaves that as it is.
+
+@dataclass
+class StepProcess:
+    """A step that runs, or ran.
+
+    Attributes:
+        step: which.
+        began: when, in seconds since the epoch.
+        card: the file that says which process it is.
+        output: where its output goes; None: to the terminal.
+        entry: what the journal shall say, once it has ended.
     """
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads is not None else {})
-    command = [sys.executable, *COMMAND, *overrides]
-    with _Passing() as passing:
-        # A session of its own: Ctrl-C reaches the pipeline alone, which passes it on once.
-        child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end_with_parent)
-        passing.to(child)
-        with suppress(OSError):  # it may have ended already
-            atomic_write_text(card, json.dumps(asdict(ProcessId.of(child.pid))))
-        status = child.wait()
-    card.unlink(missing_ok=True)
-    return status if status >= 0 else 128 - status
+
+    step: Step
+    began: float
+    card: Path
+    output: Path | None
+    pid: int
+    entry: Entry | None = None
+    _shown_from: int = 0
+    _told: int = 0
+    _renewed: float = 0.0
+
+    @classmethod
+    def start(cls, step: Step, card: Path, output: Path | None, threads: int | None) -> StepProcess:
+        """Start it.
+
+        Args:
+            step: which.
+            card: the file to say which process it is.
+            output: the file to append its output to; None: the terminal.
+            threads: for its OMP_NUM_THREADS; None leaves that as it is.
+        """
+        environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads is not None else {})
+        shown_from = 0
+        with nullcontext() if output is None else output.open("ab", buffering=0) as sink:
+            if sink is not None:
+                sink.write(f"$ dsm {shlex.join(step.overrides)}\n".encode())
+                shown_from = sink.tell()
+            began = time.time()
+            # A session of its own: Ctrl-C reaches the pipeline alone, which passes it on once.
+            child = subprocess.Popen(
+                command(step),
+                env=environment,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+        child.returncode = 0  # it is waited for here, by os.wait4
+        facts = {"step": step.name, "began": began, "process": asdict(ProcessId.of(child.pid))}
+        atomic_write_text(card, json.dumps(facts))
+        return cls(step, began, card, output, child.pid, _shown_from=shown_from, _renewed=time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """How long it runs, or ran."""
+        return time.time() - self.began if self.entry is None else self.entry.seconds
+
+    def poll(self) -> Entry | None:
+        """What it was, if it has ended: 128 + n is the status where signal n killed it."""
+        if self.entry is None:
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.entry = Entry(
+                    self.step.name,
+                    self.began,
+                    round(time.time() - self.began, 3),
+                    code if code >= 0 else 128 - code,
+                    round(used.ru_utime + used.ru_stime, 3),
+                )
+            elif time.monotonic() - self._renewed > _RENEW_S:
+                self._renewed = time.monotonic()
+                with suppress(OSError):
+                    os.utime(self.card)
+        return self.entry
+
+    def obey(self, orders: Sequence[int]) -> None:
+        """Send it those of the signals that it was not sent yet."""
+        for order in orders[self._told :]:
+            if self.entry is None:  # its id is its own as long as nobody has waited for it
+                os.kill(self.pid, order)
+        self._told = len(orders)
+
+    def newest_line(self) -> str:
+        """The last line of its output, as far as that is kept."""
+        return (self._lines(2_000) or [""])[-1]
+
+    def tail(self) -> list[str]:
+        """The last lines of its output."""
+        return self._lines(20_000)[-TAIL:]
+
+    def _lines(self, most: int) -> list[str]:
+        if self.output is None:
+            return []
+        with self.output.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(self._shown_from, end - most))
+            text = file.read().decode(errors="replace")
+        return [line.rpartition("\r")[2] for line in text.splitlines() if line.strip()]
 
 
-def wait_for_orphan(card: Path) -> bool:
-    """Wait for the step of a pipeline that was killed; was there one?"""
-    try:
-        orphan = ProcessId(**json.loads(card.read_text()))
-    except (OSError, ValueError, TypeError):
-        return False
-    end = time.monotonic() + _PATIENCE_S
-    found = orphan.state() not in (None, "gone")
-    while orphan.state() not in (None, "gone") and time.monotonic() < end:
-        time.sleep(0.1)
-    card.unlink(missing_ok=True)
+def wait_for_orphans(cards: Path) -> list[Entry]:
+    """Wait for the steps of a pipeline that was killed; what is known of each: how long it ran."""
+    files = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(cards.glob("*.json"))}
+    end, found = time.monotonic() + _PATIENCE_S, []
+    for file, card in files.items():
+        orphan, until = ProcessId(**card["process"]), file.stat().st_mtime
+        while orphan.state() not in (None, "gone") and time.monotonic() < end:
+            time.sleep(0.05)
+            until = time.time()
+        found.append(Entry(card["step"], card["began"], round(max(until - card["began"], 0.0), 3), None, None))
+        file.unlink()
     return found
 
 
-class _Passing:
-    """For the time of a block, signals go to a child; those that come before it is there, when it is."""
-
-    def __init__(self) -> None:
-        self._child: subprocess.Popen[bytes] | None = None
-        self._noted: list[int] = []
-
-    def __enter__(self) -> _Passing:
-        self._before = {number: signal.signal(number, self._pass_on) for number in _SIGNALS}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def to(self, child: subprocess.Popen[bytes]) -> None:
-        """This is the child."""
-        self._child = child
-        for number in self._noted:
-            child.send_signal(number)
-
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        if self._child is None:
-            self._noted.append(number)
-        else:
-            self._child.send_signal(number)
+def by_signal(status: int | None) -> signal.Signals | None:
+    """The signal by which a step was asked to end, and did; None where it ended otherwise."""
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    return next((one for one in asked if status == 128 + one), None)

@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from dsm.cli import main
 from dsm.config.compose import compose_config
+from dsm.config.problems import Kind
 from dsm.config.runs import run_path
+from dsm.data.problem_templates import TEMPLATES
 from dsm.data.problems import split_problems
 
 SMALL = ["stage=problems", "problems.n_train=40", "problems.n_test=7"]
@@ -50,6 +53,27 @@ def test_lines_part_the_steps(tmp_path: Path) -> None:
         assert other["answer"].count("\n") == one["answer"].count(" = ")
 
 
+def test_sets_of_other_problems_share_no_question_with_those_to_learn_from(tmp_path: Path) -> None:
+    """Each set is what it says, and the same however many there are to learn from."""
+    others = "problems.tests={zh: {language: zh}, kinds: {kinds: [savings]}, larger: {difficulty: hard, steps: [3, 3]}}"
+    settings = [*SMALL, "problems.style=mixed", "problems.kinds=[inventory,ages]", others, f"paths.runs={tmp_path}"]
+    folder = run_path(compose_config(settings))
+    assert main(settings) == 0
+    learnt = [row for style in ("cot", "pot", "tir") for row in rows(folder, f"train_{style}")]
+    assert [len(rows(folder, name)) for name in ("train_cot", "train_pot", "train_tir", "test")] == [13, 14, 13, 7]
+    assert not (folder / "export/train.jsonl").exists()
+    assert {row["kind"] for row in learnt} == {"inventory", "ages"}
+    assert {row["language"] for row in rows(folder, "zh")} == {"zh"}
+    assert {row["kind"] for row in rows(folder, "kinds")} == {"savings"}
+    assert all(row["answer"].count(" = ") == 3 for row in rows(folder, "larger"))
+    asked = [row["question"] for name in ("test", "zh", "kinds", "larger") for row in rows(folder, name)]
+    assert len({*asked, *(row["question"] for row in learnt)}) == len(asked) + len(learnt) == 28 + 40
+    more = ["problems.n_train=80" if setting == "problems.n_train=40" else setting for setting in settings]
+    assert main(more) == 0
+    for name in ("test", "zh", "kinds", "larger"):
+        assert rows(run_path(compose_config(more)), name) == rows(folder, name)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -58,6 +82,10 @@ def test_lines_part_the_steps(tmp_path: Path) -> None:
         ("problems.language=de", "problems.language=de: must be en, zh or mixed"),
         ("problems.level=basic", "problems.level=basic: unknown key; problems takes n_train, n_test, language, steps"),
         ("problems.n_train=0", "problems.n_train=0: must be greater than 0"),
+        ("problems.kinds=[cooking]", "problems.kinds.0=cooking: must be inventory, shopping"),
+        ("+problems.tests.a.steps=[2,1]", "problems.tests.a.steps=[2, 1]: the fewest come first"),
+        ("+problems.tests.train_x={}", "problems.tests.train_x: names a file; allowed are letters, digits, _ and -"),
+        ("+problems.tests.a.kinds=[cooking]", "problems.tests.a.kinds.0=cooking: must be inventory, shopping"),
     ],
 )
 def test_a_wrong_setting_is_one_line(setting: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +93,10 @@ def test_a_wrong_setting_is_one_line(setting: str, message: str, capsys: pytest.
     error = capsys.readouterr().err
     assert error.startswith(f"dsm: {message}")
     assert error.count("\n") == 1
+
+
+def test_the_kinds_are_the_templates() -> None:
+    assert get_args(Kind) == tuple(TEMPLATES)
 
 
 def test_neither_problems_nor_pipelines_import_torch() -> None:

@@ -15,9 +15,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from dsm.cli import main
-from dsm.config.sweep import Outcome, outcome_table
+from dsm.config.outcomes import Goal, Outcome, outcome_table, ranked, unbeaten
 from dsm.errors import NonFiniteError, StoppedError, UserError
 
+METRIC = "tokenizer/bytes_per_token"
 TOKENIZER = ["stage=tokenizer", "data.sources.a.path=a.jsonl", "paths.runs=out"]
 
 
@@ -86,10 +87,10 @@ def test_a_search_over_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
     table = capsys.readouterr().out.splitlines()
     folder = sweep_folder()
     results = [json.loads((folder / f"{i}.json").read_text()) for i in range(3)]
-    values = [result["value"] for result in results]
+    values = [result["metrics"][METRIC] for result in results]
     for result in results:
         metrics = json.loads((Path(result["export"]).parent / "metrics.json").read_text())
-        assert metrics["tokenizer/bytes_per_token"] == result["value"]
+        assert metrics[METRIC] == result["metrics"][METRIC]
     runs = sorted(Path("out/tokenizer").iterdir())
     assert len(runs) == len({result["export"] for result in results})
     best = OmegaConf.load(folder / "optimization_results.yaml")
@@ -99,15 +100,18 @@ def test_a_search_over_real_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in table[1:]] == [f"{value:.5g}" for value in sorted(values, reverse=True)]
 
     before = {run: (run / "export" / "tokenizer.json").stat().st_mtime_ns for run in runs}
-    folder.rename("out/first")
+    page = (folder / "summary.html").read_bytes()
+    for file in folder.iterdir():
+        file.unlink()
     assert sweep(*command) == 0
     assert [json.loads((sweep_folder() / f"{i}.json").read_text()) for i in range(3)] == results
+    assert (folder / "summary.html").read_bytes() == page
     assert {run: (run / "export" / "tokenizer.json").stat().st_mtime_ns for run in runs} == before
 
 
 def test_a_grid_of_runs(stage: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     """The smallest value comes first; what all runs share is left out of the table."""
-    assert sweep("tokenizer.vocab_size=400,300", "seed=7") == 0
+    assert sweep("tokenizer.vocab_size=400,300", "seed=7", "sweep_direction=minimize") == 0
     assert [config.tokenizer.vocab_size for config in stage] == [400, 300]
     assert {config.seed for config in stage} == {7}
     assert capsys.readouterr().out.splitlines() == [
@@ -115,7 +119,7 @@ def test_a_grid_of_runs(stage: list[Any], capsys: pytest.CaptureFixture[str]) ->
         "                      300  tokenizer.vocab_size=300  out/300",
         "                      400  tokenizer.vocab_size=400  out/400",
     ]
-    assert sorted(path.name for path in sweep_folder().iterdir()) == ["0.json", "1.json", "multirun.yaml"]
+    assert sorted(path.name for path in sweep_folder().iterdir()) == ["0.json", "1.json", "multirun.yaml", "summary.html"]
 
 
 def test_a_failed_run_ends_the_sweep(stage: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +147,7 @@ def test_a_diverged_run_is_the_worst(
     """The search goes on without it."""
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=8", f"hydra.sweeper.direction={direction}"]
     assert sweep(*search, "tokenizer.vocab_size=choice(667,300)", "seed=1") == 0
-    values = [json.loads((sweep_folder() / f"{i}.json").read_text())["value"] for i in range(8)]
+    values = [json.loads((sweep_folder() / f"{i}.json").read_text())["metrics"][METRIC] for i in range(8)]
     assert set(values) == {300.0, worst}
     assert capsys.readouterr().out.splitlines()[-1].split()[0] == str(worst)
 
@@ -183,18 +187,19 @@ def test_all_ranks_draw_alike(stage: list[Any], monkeypatch: pytest.MonkeyPatch)
     assert sweep(*search, "hydra/sweeper/sampler=grid") == 2
 
 
-def test_experiments_can_be_swept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_experiments_can_be_swept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Then every run has groups of its own."""
-    arguments = ["experiment=gsm8k_mini,quickstart", "tokenizer.path=t", "data.sources.gsm8k.path=a.jsonl"]
-    assert main(["-m", *arguments, "mode=plan"]) == 0
+    own_experiments(monkeypatch, short="trainer: {steps: 30}", long="trainer: {steps: 300}")
+    assert main(["-m", "experiment=short,long", *SFT, "mode=plan"]) == 0
     out = capsys.readouterr().out
-    assert "gsm8k_mini-" in out
-    assert "quickstart-" in out
+    assert "30 steps" in out
+    assert "300 steps" in out
 
 
 def test_table_of_equal_and_infinite_values() -> None:
     """Ties go by settings; one run shows all it was given."""
-    rows = [Outcome([f"seed={i}", "x=1"], "loss", value, "") for i, value in enumerate((2.0, float("inf"), 2.0))]
+    values = (2.0, float("inf"), 2.0)
+    rows = [Outcome([f"seed={i}", "x=1"], {"loss": value}, "") for i, value in enumerate(values)]
     table = ["loss  settings  export", "   2  seed=0", "   2  seed=2", " inf  seed=1"]
-    assert outcome_table(rows).splitlines() == table
-    assert outcome_table(rows[:1]).splitlines()[1] == "   2  seed=0 x=1"
+    assert outcome_table(rows, [Goal("loss")]).splitlines() == table
+    assert outcome_table(rows[:1], [Goal("loss")]).splitlines()[1] == "   2  seed=0 x=1"

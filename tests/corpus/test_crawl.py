@@ -20,6 +20,8 @@ from dsm.corpus.annotations import Decisions
 from dsm.corpus.crawl.benchmark import benchmarks, decoy, plant
 from dsm.corpus.crawl.mathematics import SEED_REGISTERS
 from dsm.corpus.crawl.stage import write_crawl
+from dsm.corpus.crawl.texts.recipes import held_out
+from dsm.corpus.crawl.texts.write import SOURCES, write_texts
 from dsm.corpus.read import Skipped, records
 from dsm.corpus.urls import canonical_url, domain_of, path_of
 from dsm.errors import UserError
@@ -232,3 +234,13 @@ def test_the_stage_runs_once(tmp_path: Path) -> None:
     assert "400 HTML pages" in before["README.md"].decode()
     assert main(command) == 0
     assert files_of(run / "export") == before
+
+
+def test_texts_that_are_no_pages_come_when_asked_for(crawl: Path, tmp_path: Path) -> None:
+    """They change nothing else, and more processes nothing at all."""
+    write_crawl(tmp_path, asked(texts=30, workers=2), 0)
+    written, before = files_of(tmp_path), files_of(crawl)
+    assert set(written) - set(before) == {f"texts/{name}.jsonl.gz" for name in SOURCES}
+    assert {name for name, content in before.items() if written[name] != content} == {"README.md"}
+    write_texts(tmp_path, "code", 30, 0, benchmarks(0, 20, 20), held_out(0, 20))
+    assert (tmp_path / "code.jsonl.gz").read_bytes() == written["texts/code.jsonl.gz"]

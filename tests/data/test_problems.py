@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dsm.data.formats import split_outputs
+from dsm.data.formats import SUFFIXES, split_outputs
 from dsm.data.problem_templates import TEMPLATES
 from dsm.data.problems import MAX_STEPS, Problem, generate_problems, split_problems, write_jsonl
 from dsm.errors import UserError
@@ -122,6 +122,27 @@ def test_splits_share_no_question() -> None:
     assert {problem.steps for problem in train} == {1, 2}
 
 
+def test_styles_can_take_turns() -> None:
+    """A third of the problems in each; nothing else changes."""
+    mixed = generate_problems(90, seed=4, style="mixed")
+    assert [problem.style for problem in mixed[:4]] == ["cot", "pot", "tir", "cot"]
+    for style in ("cot", "pot", "tir"):
+        alone = generate_problems(90, seed=4, style=style)  # type: ignore[arg-type]
+        assert [one.solution for one in mixed if one.style == style] == [
+            one.solution for one, other in zip(alone, mixed, strict=True) if other.style == style
+        ]
+
+
+def test_kinds_and_what_is_taken() -> None:
+    """Only these kinds, and no question that is known, in whichever language it was."""
+    others = generate_problems(300, seed="others", kinds=["sharing", "before"], language="zh", steps=(1, 2))
+    assert {problem.kind for problem in others} == {"sharing", "before"}
+    taken = {problem.question for problem in others}
+    anew = generate_problems(300, seed="others", kinds=["sharing", "before"], language="en", steps=(1, 2), taken=taken)
+    in_english = generate_problems(300, seed="others", kinds=["sharing", "before"], language="en", steps=(1, 2))
+    assert {problem.question for problem in anew}.isdisjoint(problem.question for problem in in_english)
+
+
 def test_rows(tmp_path: Path) -> None:
     problems = generate_problems(20, seed=0, language="mixed")
     write_jsonl(problems, tmp_path / "new" / "train.jsonl")
@@ -134,6 +155,7 @@ def test_rows(tmp_path: Path) -> None:
             "gold": problem.answer,
             "kind": problem.kind,
             "language": problem.language,
+            "prompt": f"{problem.question}\n{SUFFIXES['cot', problem.language]}",
         }
 
     assert rows == [expected(problem) for problem in problems]
@@ -143,7 +165,9 @@ def test_rows(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"language": "fr"}, "language=fr: unknown; one of en, zh, mixed"),
-        ({"style": "prose"}, "style=prose: unknown; one of cot, pot, tir"),
+        ({"style": "prose"}, "style=prose: unknown; one of cot, pot, tir, mixed"),
+        ({"kinds": ["cooking"]}, "kinds=cooking: unknown; one of inventory, shopping"),
+        ({"kinds": ["average"]}, r"kinds=\['average'\]: none of them has a problem of 1 steps"),
         ({"difficulty": "no"}, "difficulty=no: unknown; one of basic, easy, hard"),
         ({"steps": (0, 2)}, rf"steps=\[0, 2\]: .* from 1 to {MAX_STEPS}"),
         ({"steps": (2, 1)}, r"steps=\[2, 1\]"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsm.evaluation.compare import Comparison, compare
+from dsm.report.compare import Comparison, compare
 from dsm.evaluation.loading import load_evaluation
 from dsm.evaluation.metrics import summarise
 

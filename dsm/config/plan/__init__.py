@@ -43,15 +43,22 @@ def plan_text(config: RunConfig) -> str:
             would be read more often than it may.
     """
     plan = render({f"Plan of stage={config.stage}": folder_rows(config)} | _sections(config))
-    return "\n\n".join([plan, *_step_plans(config)]) if isinstance(config, PipelineConfig) else plan
+    return "\n\n".join(_step_plans(config, plan)) if isinstance(config, PipelineConfig) else plan
 
 
-def _step_plans(config: PipelineConfig) -> Iterator[str]:
+def _step_plans(config: PipelineConfig, plan: str) -> Iterator[str]:
+    """Each step's plan, then the pipeline's own: what a person reads first stands where the terminal ends."""
+    from dsm.config.plan.pipeline import pipeline_rows
     from dsm.config.steps import pipeline_steps  # composes, so it knows all stages
 
     steps = pipeline_steps(config)
-    for number, step in enumerate(steps, start=1):
-        yield f"== step {number} of {len(steps)}: {step.name}\n{plan_text(step.config)}"
+    plans = [
+        {f"Plan of stage={step.config.stage}": folder_rows(step.config)} | _sections(step.config) for step in steps
+    ]
+    for number, (step, sections) in enumerate(zip(steps, plans, strict=True), start=1):
+        yield f"== step {number} of {len(steps)}: {step.name}\n{render(sections)}"
+    yield plan
+    yield render({"Steps": pipeline_rows(steps, plans, config.at_once)})
 
 
 def _sections(config: RunConfig) -> dict[str, Rows]:

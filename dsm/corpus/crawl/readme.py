@@ -26,6 +26,12 @@ Nothing in it was ever on the web.
   (column `decoys`) must be kept.
 - `benchmark/held_out_*.jsonl`: problems like those of the pages, but in none of them, to measure models on. Their
   wording is everywhere, so nothing should be decontaminated against them.
+- `benchmark/held_out_code.jsonl`: Python functions to be written from their docstring, in HumanEval's columns. No text
+  holds a function of the same description.
+- `texts/*.jsonl.gz` (with `crawl.texts`): `text`, `language`, `kind`; {asked.texts:,} documents of each source: `maths`
+  (what mining a far larger crawl would leave), `code` (Python with the results of running it), `academic` (LaTeX
+  papers, nothing calculated), `algebra` (computer algebra and formal proofs), `general` (English and Chinese without
+  mathematics). None holds a held-out problem.
 - `truth.parquet`: one row a response. `source` and `offset` say which record it is; `kind` is `page`, or why there is
   no page to be read; `canonical` names the address in its plain spelling (other rows with the same one are exact
   duplicates); `article` names the content (other rows with the same one are near-duplicates: one is to be kept);

@@ -1,4 +1,4 @@
-"""`stage=crawl`: write the crawl, its truth, the seed, the rules and the benchmarks."""
+"""`stage=crawl`: write the crawl, its truth, the seed, the rules, the benchmarks and the texts that are no pages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dsm.config.crawl import CrawlConfig, CrawlStageConfig
-from dsm.corpus.crawl.benchmark import benchmarks
+from dsm.corpus.crawl.benchmark import Benchmarks, benchmarks
 from dsm.corpus.crawl.mathematics import SEED_REGISTERS
 from dsm.corpus.crawl.pages import World, make_page, truth, write_document
 from dsm.corpus.crawl.plan import Amounts, Planned, draw_plan
 from dsm.corpus.crawl.prose import OFFICES
 from dsm.corpus.crawl.readme import readme
 from dsm.corpus.crawl.sites import draw_sites, rules
+from dsm.corpus.crawl.texts import recipes
+from dsm.corpus.crawl.texts.write import SOURCES, write_texts
 from dsm.corpus.crawl.warc import WarcWriter
 from dsm.files import atomic_directory, atomic_write_text
 from dsm.runtime.light import light_session
@@ -72,11 +74,18 @@ def write_crawl(folder: Path, asked: CrawlConfig, seed: int) -> dict[str, Any]:
     names = file_names(asked)
     workers = min(asked.workers or os.cpu_count() or 1, len(names))
     jobs = [(folder, asked, seed, number) for number in range(len(names))]
+    texts = [(folder / "texts", asked, seed, source) for source in SOURCES if asked.texts]
+    if texts:
+        (folder / "texts").mkdir()
     if workers == 1:
         tables = [_write_file(job) for job in jobs]
+        for job in texts:
+            _write_source(job)
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            written = pool.map(_write_source, texts)
             tables = list(pool.map(_write_file, jobs))
+            list(written)
     table = pa.concat_tables(tables)
     pq.write_table(table, folder / "truth.parquet", compression="zstd")
     (folder / "rules.txt").write_text("\n".join(rules(world.sites)) + "\n", encoding="utf-8")
@@ -84,6 +93,8 @@ def write_crawl(folder: Path, asked: CrawlConfig, seed: int) -> dict[str, Any]:
     (folder / "benchmark").mkdir()
     for name, rows in world.benchmarks.rows.items():
         _write_jsonl(folder / "benchmark" / f"{name}.jsonl", (row.columns() for row in rows))
+    functions = map(recipes.examination, recipes.held_out(seed, asked.held_out_rows))
+    _write_jsonl(folder / "benchmark" / "held_out_code.jsonl", functions)
     counts = count(table)
     (folder / "README.md").write_text(readme(asked, counts, table), encoding="utf-8")
     return counts
@@ -120,7 +131,11 @@ def count(table: pa.Table) -> dict[str, Any]:
 
 def _world(asked: CrawlConfig, seed: int) -> World:
     sites = draw_sites(asked.domains, seed)
-    return World(seed, sites, benchmarks(seed, asked.benchmark_rows, asked.held_out_rows), asked.planted)
+    return World(seed, sites, _benchmarks(asked, seed), asked.planted)
+
+
+def _benchmarks(asked: CrawlConfig, seed: int) -> Benchmarks:
+    return benchmarks(seed, asked.benchmark_rows, asked.held_out_rows)
 
 
 def _write_file(job: tuple[Path, CrawlConfig, int, int]) -> pa.Table:
@@ -134,6 +149,13 @@ def _write_file(job: tuple[Path, CrawlConfig, int, int]) -> pa.Table:
         writer = WarcWriter(file, name, name[6:16])
         rows = [_write_record(writer, world, one) | {"source": name} for one in planned]
     return pa.Table.from_pylist(rows, TRUTH_SCHEMA)
+
+
+def _write_source(job: tuple[Path, CrawlConfig, int, str]) -> None:
+    """One of the sources that are no web pages."""
+    folder, asked, seed, source = job
+    functions = recipes.held_out(seed, asked.held_out_rows)
+    write_texts(folder, source, asked.texts, seed, _benchmarks(asked, seed), functions)
 
 
 def _write_record(writer: WarcWriter, world: World, planned: Planned) -> dict[str, Any]:

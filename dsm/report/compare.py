@@ -19,6 +19,7 @@ from typing import Any
 from dsm.evaluation.intervals import Paired, paired, relative_improvement
 from dsm.evaluation.loading import Bounds, Entry, Evaluation, Record
 from dsm.evaluation.metrics import natural_key
+from dsm.report.text import visible
 
 PERSONAL = {"model", "weights", "seed"}
 """Words of a protocol's keys that belong to one evaluation: two of them may differ there and still compare."""
@@ -285,11 +286,3 @@ def _differs(records: Sequence[Record | None]) -> bool:
     shares = [record.accuracy for record in records if record is not None]
     gap = max(shares) - min(shares)
     return gap >= 0.5 or (gap == 0 and len({record.status for record in records if record is not None}) > 1)
-
-
-_CONTROLS = {code: code + 0x2400 for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
-
-
-def visible(text: str) -> str:
-    """Text that any file takes: control characters as their pictures, halves of surrogate pairs as U+FFFD."""
-    return text.translate(_CONTROLS).encode("utf-16", "surrogatepass").decode("utf-16", "replace")

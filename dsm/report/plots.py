@@ -1,68 +1,23 @@
-"""The report's figures as SVG text: the same input gives the same bytes.
-
-Colours are Okabe and Ito's and two more, which stay apart for colour-blind readers, with a marker of its own for each
-model so that print without colour reads too. Text stays text: it can be selected, searched, and shows any script that
-the reader's fonts have. matplotlib is imported only when a figure is drawn.
-"""
+"""The figures of evaluations side by side: accuracy, gaps to the baseline, votes over k, accuracy over training."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-from dsm.evaluation.compare import CURVES, Benchmark, Comparison
-from dsm.evaluation.learning import Learning
 from dsm.evaluation.loading import Bounds
+from dsm.report.charts import INK, MARKERS, MUTED, WIDE, colour, svg_figure
+from dsm.report.compare import CURVES, Benchmark, Comparison
+from dsm.report.learning import Learning
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c", "#6a3d9a", "#8c510a")
-MARKERS = "osD^vPX*p"
 REFERENCE_MARKERS = "Ds^v"
-INK, MUTED, GRID = "#1f2430", "#5c6370", "#d9dce1"
-_STYLE = {
-    "svg.hashsalt": "dsm",
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a model's name may have dollar signs
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-_WIDTH = 9.2
-_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-
-
-def colour(index: int) -> str:
-    """A model's colour, the same in every figure and table."""
-    return COLOURS[index % len(COLOURS)]
 
 
 def accuracy_bars(comparison: Comparison) -> str:
     """Accuracy of every model on every benchmark with 95 % intervals, and the references beside them."""
     models, benchmarks = len(comparison.labels), comparison.benchmarks
     thickness = 0.8 / models
-    with svg_figure(_WIDTH, 0.9 + len(benchmarks) * (0.22 + 0.2 * max(models, 2))) as (figure, drawn):
+    with svg_figure(WIDE, 0.9 + len(benchmarks) * (0.22 + 0.2 * max(models, 2))) as (figure, drawn):
         axes = figure.subplots()
         for index, label in enumerate(comparison.labels):
             cells = [benchmark.rows[0].cells[index] for benchmark in benchmarks]
@@ -107,7 +62,7 @@ def differences(comparison: Comparison) -> str | None:
     titles = list(dict.fromkeys(title for title, _, _ in rows))
     others = sorted({index for _, index, _ in rows})
     step = 0.7 / len(others)
-    with svg_figure(_WIDTH, 0.9 + len(titles) * (0.24 + 0.17 * len(others))) as (figure, drawn):
+    with svg_figure(WIDE, 0.9 + len(titles) * (0.24 + 0.17 * len(others))) as (figure, drawn):
         axes = figure.subplots()
         axes.axvline(0, color=INK, lw=1)
         for rank, index in enumerate(others):
@@ -145,7 +100,7 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
     found = [(title, names) for title, names in found if names]
     if not found:
         return None
-    with svg_figure(_WIDTH, 3.3) as (figure, drawn):
+    with svg_figure(WIDE, 3.3) as (figure, drawn):
         grid = figure.subplots(1, 2, sharey=True)
         ks: set[int] = set()
         for axes, (title, names) in zip(grid, found, strict=False):
@@ -184,7 +139,7 @@ def learning(comparison: Comparison, curves: Learning) -> str:
     """Accuracy over training; a run that bears the name of an evaluated model has its colour."""
     labels = [*comparison.labels, *(label for label in curves.lines if label not in comparison.labels)]
     title = next((b.title for b in comparison.benchmarks if b.name == curves.benchmark), curves.benchmark)
-    with svg_figure(_WIDTH, 4.2) as (figure, drawn):
+    with svg_figure(WIDE, 4.2) as (figure, drawn):
         axes = figure.subplots()
         for label, points in curves.lines.items():
             x, y = zip(*points, strict=True)
@@ -218,41 +173,9 @@ def _errors(cells: Sequence[Bounds]) -> list[list[float]]:
     return [[value - low for value, low, _ in points], [high - value for value, _, high in points]]
 
 
-@contextmanager
-def svg_figure(width: float, height: float) -> Iterator[tuple[Any, list[str]]]:
-    """A figure, and a list that holds its SVG text once the block has ended; sizes in inches."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    drawn: list[str] = []
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, drawn
-        file = io.StringIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw the text, not ours
-            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    drawn.append(_tidy(file.getvalue()))
-
-
 def _legend(figure: Any, axes: Any) -> None:
     found = sorted(
         zip(*axes.get_legend_handles_labels(), strict=True), key=lambda pair: type(pair[0]).__name__ == "Line2D"
     )
     handles, labels = zip(*found, strict=True)
     figure.legend(handles, labels, loc="outside upper left", ncols=5, handlelength=1.4, columnspacing=1.6)
-
-
-def _tidy(svg: str) -> str:
-    """Only the <svg> element, without the ids that would meet again in the next figure."""
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return re.sub(r"'DejaVu Sans', [^;\"]*", _FONTS, svg)
-
-
-def themed(svg: str) -> str:
-    """A figure to stand in a page whose CSS has the colours --ink, --muted and --grid."""
-    for value, name in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
-        svg = svg.replace(f": {value}", f": var(--{name})")
-    return svg

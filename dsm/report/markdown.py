@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dsm.evaluation import plots
-from dsm.evaluation.compare import Benchmark, Comparison, Row, visible
-from dsm.evaluation.html import p_value, signed
-from dsm.evaluation.learning import Learning
 from dsm.evaluation.table import percent
+from dsm.report import plots
+from dsm.report.charts import on_white
+from dsm.report.compare import Benchmark, Comparison, Row
+from dsm.report.sections import Cell, Chart, Charts, Facts, Sample, Section, Table
+from dsm.report.story import Story
+from dsm.report.text import p_value, signed, visible
 
 _SPECIAL = re.compile(r"([\\`*_\[\]~|$#!])")
 
@@ -20,19 +22,37 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", html.escape(" ".join(visible(text).split()), quote=False))
 
 
-def figures(comparison: Comparison, learning: Sequence[Learning] = ()) -> dict[str, str]:
+def figures(comparison: Comparison, story: Story | None = None) -> dict[str, str]:
     """File name -> SVG, each on white, so that they can be placed anywhere."""
-    drawn = {"accuracy.svg": plots.accuracy_bars(comparison), "differences.svg": plots.differences(comparison)}
+    story = story or Story()
+    drawn = {_file(chart.name): chart.svg for section in (*story.before, *story.after) for chart in _charts(section)}
+    drawn |= dict(_evaluations(comparison, story))
+    return {name: on_white(svg) for name, svg in drawn.items()}
+
+
+def _evaluations(comparison: Comparison, story: Story) -> Iterator[tuple[str, str]]:
+    """The figures of the results: file name, SVG."""
+    yield "accuracy.svg", plots.accuracy_bars(comparison)
+    if svg := plots.differences(comparison):
+        yield "differences.svg", svg
     for benchmark in comparison.benchmarks:
-        name = re.sub(r"[^A-Za-z0-9._-]", "-", benchmark.name)
-        drawn[f"samples-{name}.svg"] = plots.curves(comparison, benchmark)
-    for one in learning:
-        drawn[f"learning-{re.sub(r'[^A-Za-z0-9._-]', '-', one.benchmark)}.svg"] = plots.learning(comparison, one)
-    return {name: svg.replace("<svg ", '<svg style="background: white" ', 1) for name, svg in drawn.items() if svg}
+        if svg := plots.curves(comparison, benchmark):
+            yield _file(f"samples-{benchmark.name}"), svg
+    for one in story.learning:
+        yield _file(f"learning-{one.benchmark}"), plots.learning(comparison, one)
 
 
-def render_markdown(comparison: Comparison, *, title: str, figure_files: Iterable[str]) -> str:
-    """The text; `figure_files` are paths relative to it, shown in their order after the results."""
+def _file(name: str) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.svg"
+
+
+def _charts(section: Section) -> list[Chart]:
+    return [chart for block in section.blocks if isinstance(block, Charts) for chart in block.charts]
+
+
+def render_markdown(comparison: Comparison, *, title: str, story: Story | None = None) -> str:
+    """The text; its figures are those of `figures`, in the folder `plots` beside it."""
+    story = story or Story()
     labels = [escape(label) for label in comparison.labels]
     base = labels[comparison.baseline]
     parts = [f"# {escape(title)}"]
@@ -42,12 +62,14 @@ def render_markdown(comparison: Comparison, *, title: str, figure_files: Iterabl
     if warnings := comparison.warnings():
         lines = [f"> - {escape(where)}: {escape(text)}" for where, text in warnings]
         parts.append("\n".join(["> **Not all of these numbers compare.**", ">", *lines]))
+    parts += [text for section in story.before for text in _section(section)]
     parts += ["## Results", _results(comparison, labels)]
     note = "Percent of items with the 95 % interval over items"
     if len(labels) > 1:
         note += f"; in brackets the relative improvement over {base}; the best of each row is bold"
     parts.append(note + (". † other protocol, ‡ other items: see above." if warnings else "."))
-    parts += [f"![{file}]({file})" for file in figure_files]
+    parts += [_image(name) for name, _ in _evaluations(comparison, story)]
+    parts += [text for section in story.after for text in _section(section)]
     if pairs := _pairs(comparison, labels):
         parts += [f"## Against {base}, item by item", pairs]
     parts += ["## Verdicts", _verdicts(comparison, labels)]
@@ -60,6 +82,53 @@ def render_markdown(comparison: Comparison, *, title: str, figure_files: Iterabl
     if differing:
         parts += ["## Protocols differ", _table(["benchmark", "setting", *labels], differing, left=2 + len(labels))]
     return "\n\n".join(parts) + "\n"
+
+
+def _image(name: str) -> str:
+    return f"![{name.removesuffix('.svg')}](plots/{name})"
+
+
+def _section(section: Section) -> Iterator[str]:
+    """A chapter, block by block."""
+    yield f"## {escape(section.title)}"
+    if section.lead:
+        yield escape(section.lead)
+    for block in section.blocks:
+        if isinstance(block, Facts):
+            yield "\n".join(
+                f"- **{escape(fact.value)}** {escape(' '.join(filter(None, (fact.label, fact.note))))}"
+                for fact in block.facts
+            )
+        elif isinstance(block, Charts):
+            if block.title:
+                yield f"### {escape(block.title)}"
+            yield "\n".join(_image(_file(chart.name)) for chart in block.charts)
+        elif isinstance(block, Table):
+            if name := block.title or block.folded:
+                yield f"### {escape(name)}"
+            yield _table([escape(name) for name in block.header], map(_line, block.rows), left=block.left)
+        else:
+            yield from map(_sample, block.samples)
+        if isinstance(block, Charts | Table) and block.note:
+            yield escape(block.note)
+
+
+def _line(row: Sequence[Cell | str]) -> list[str]:
+    return [escape(cell) if isinstance(cell, str) else _written(cell) for cell in row]
+
+
+def _written(cell: Cell) -> str:
+    text = f"**{escape(cell.text)}**" if cell.tone in ("strong", "good", "bad") and cell.text else escape(cell.text)
+    return f"{text} ({escape(cell.note)})" if cell.note else text
+
+
+def _sample(sample: Sample) -> str:
+    """A problem and its answers, as quoted text: Markdown inside stays text."""
+    lines = [f"**{escape(sample.question)}** Reference answer: {escape(sample.gold)}", ""]
+    for answer in sample.answers:
+        of = f", {answer.right} of {answer.samples} right" if answer.samples > 1 else ""
+        lines += [f"- {escape(answer.label)} ({answer.verdict}{of}): {escape(answer.output)}"]
+    return "\n".join(lines)
 
 
 def _results(comparison: Comparison, labels: Sequence[str]) -> str:

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from dsm.errors import UserError
-from dsm.evaluation.compare import choose_items, cross_table, flat_protocol
-from dsm.evaluation.html import render_html
 from dsm.evaluation.loading import Record, load_evaluation
-from dsm.evaluation.markdown import render_markdown
+from dsm.report.compare import choose_items, cross_table, flat_protocol
+from dsm.report.html import render_html
+from dsm.report.markdown import render_markdown
 from tests.evaluation.folders import compared, record, write_evaluation
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from dsm.config.report import ReportConfig
-from dsm.evaluation import plots
-from dsm.evaluation.compare import visible
-from dsm.evaluation.html import clip, p_value, render_html, signed
 from dsm.evaluation.loading import Record
-from dsm.evaluation.markdown import escape, figures, render_markdown
-from dsm.evaluation.report import write_report
+from dsm.report import charts, plots
+from dsm.report.html import render_html
+from dsm.report.markdown import escape, figures, render_markdown
+from dsm.report.stage import write_report
+from dsm.report.text import clip, p_value, signed, visible
 from tests.evaluation.folders import compared, record, write_evaluation
 
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'</style></pre>{{ 7*7 }}\x00\ud800"
@@ -140,7 +140,7 @@ class TestHTML:
     def test_the_same_in_every_process(self, tmp_path, pair):
         code = (
             "import sys; from pathlib import Path\n"
-            "from dsm.evaluation.html import render_html\n"
+            "from dsm.report.html import render_html\n"
             "from tests.evaluation.folders import compared\n"
             "page = render_html(compared(*map(Path, sys.argv[2:])), title='Report', items=40, output_chars=4000)\n"
             "Path(sys.argv[1]).write_text(page)\n"
@@ -178,9 +178,9 @@ class TestFigures:
         assert figures(comparison) == figures(comparison)
 
     def test_wear_the_page_s_colours(self, comparison):
-        svg = plots.themed(plots.accuracy_bars(comparison))
+        svg = charts.themed(plots.accuracy_bars(comparison))
         assert "var(--ink)" in svg
-        assert plots.INK not in svg
+        assert charts.INK not in svg
 
     def test_there_is_none_of_single_answers(self, comparison):
         assert plots.curves(comparison, comparison.benchmarks[1]) is None
@@ -237,12 +237,18 @@ class TestStage:
             "evaluations": {"base": str(pair[0]), "tuned": str(pair[1])},
             "labels": {"tuned": "Tuned, zero-shot"},
             "baseline": None,
-            "report": {"title": "Report", "formats": ["html", "markdown"], "items": 5, "output_chars": 100},
+            "report": {
+                "title": "Report",
+                "formats": ["html", "markdown"],
+                "items": 5,
+                "samples": 2,
+                "output_chars": 100,
+            },
         }
         return ReportStageConfig.model_validate(values | changes)
 
     def test_writes_its_folder(self, tmp_path, pair):
-        from dsm.evaluation.report import make_report
+        from dsm.report.stage import make_report
 
         final = make_report(self.settings(tmp_path, pair))
         page, text = Path(final["report/html"]), Path(final["report/md"])
@@ -255,7 +261,7 @@ class TestStage:
         assert page.read_bytes() == before
 
     def test_formats(self, tmp_path, pair):
-        config = ReportConfig(title="Report", formats=["markdown"], items=0, output_chars=100)
+        config = ReportConfig(title="Report", formats=["markdown"], items=0, samples=0, output_chars=100)
         assert [file.name for file in write_report(compared(*pair), config, tmp_path / "out")] == ["report.md"]
 
     @pytest.mark.parametrize(

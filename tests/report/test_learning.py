@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from dsm.errors import UserError
-from dsm.evaluation.compare import Comparison
-from dsm.evaluation.learning import load_learning
-from dsm.evaluation.plots import colour, learning
+from dsm.report.charts import colour
+from dsm.report.compare import Comparison
+from dsm.report.learning import load_learning
+from dsm.report.plots import learning
 
 
 def run(folder: Path, points: dict[int, float], stage: str = "rl", updates: int = 1) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dsm.evaluation import plots
-from dsm.evaluation.compare import Benchmark, Comparison, choose_items, cross_table, visible
-from dsm.evaluation.learning import Learning
 from dsm.evaluation.metrics import natural_key
 from dsm.evaluation.table import percent
+from dsm.report import charts, plots
+from dsm.report.compare import Benchmark, Comparison, choose_items, cross_table
+from dsm.report.sections import Span
+from dsm.report.story import Story
+from dsm.report.text import clip, p_value, signed, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,12 +26,12 @@ REFERENCE_COLUMNS = 4
 SIGNS = {"correct": "✓", "wrong": "✗", "ungradable": "?", "mixed": "~"}
 
 
-def templates(package: str = "dsm.evaluation") -> Environment:
+def templates(package: str = "dsm.report") -> Environment:
     """The templates of a package, and ours: what they are given is escaped, and what cannot be seen is made visible."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=ChoiceLoader([PackageLoader(name, "templates") for name in dict.fromkeys([package, "dsm.evaluation"])]),
+        loader=ChoiceLoader([PackageLoader(name, "templates") for name in dict.fromkeys([package, "dsm.report"])]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -41,12 +42,13 @@ def templates(package: str = "dsm.evaluation") -> Environment:
 
 
 def render_html(
-    comparison: Comparison, *, title: str, items: int, output_chars: int, learning: Sequence[Learning] = ()
+    comparison: Comparison, *, title: str, items: int, output_chars: int, story: Story | None = None
 ) -> str:
     """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle."""
     from markupsafe import Markup
 
     environment = templates()
+    story = story or Story()
 
     def source(name: str) -> Markup:
         """A file of ours, as it is."""
@@ -55,12 +57,26 @@ def render_html(
 
     def figure(svg: str) -> Markup:
         """matplotlib has escaped what it drew."""
-        return Markup(plots.themed(svg))
+        return Markup(charts.themed(svg))
 
     script = source("browser.js")
     benchmarks, references = comparison.benchmarks, comparison.references()
     drawn = [(benchmark.title, plots.curves(comparison, benchmark)) for benchmark in benchmarks]
     gaps = plots.differences(comparison)
+    environment.globals |= {
+        "colour": charts.css_colour,
+        "palette": charts.palette,
+        "percent": percent,
+        "signed": signed,
+        "p_value": p_value,
+        "sign": SIGNS,
+        "present": lambda found: [(index, one) for index, one in enumerate(found) if one is not None],
+        "one_line": lambda text: " ".join(text[:300].split()),
+        "clip": lambda text: clip(text, output_chars),
+        "kind_of": lambda block: type(block).__name__,
+        "place": _place,
+        "figure": figure,
+    }
     return environment.get_template("report.html").render(
         title=title,
         style=source("style.css"),
@@ -70,6 +86,9 @@ def render_html(
         models=comparison.models,
         baseline=comparison.baseline,
         warnings=comparison.warnings(),
+        headline=story.headline(),
+        before=story.before,
+        after=story.after,
         benchmarks=benchmarks,
         references=references[:REFERENCE_COLUMNS],
         more_references=references[REFERENCE_COLUMNS:],
@@ -77,37 +96,15 @@ def render_html(
         pairs=[(b, index, pair) for b in benchmarks for index, pair in enumerate(b.pairs) if pair is not None],
         gaps=figure(gaps) if gaps else "",
         curves=[(heading, figure(svg)) for heading, svg in drawn if svg],
-        learning=[(one.benchmark, figure(plots.learning(comparison, one))) for one in learning],
+        learning=[(one.benchmark, figure(plots.learning(comparison, one))) for one in story.learning],
         grouped=[part for benchmark in benchmarks if (part := _groups(benchmark))],
         browsed=[part for benchmark in benchmarks if (part := _browser(benchmark, items))],
-        colour=plots.colour,
-        percent=percent,
-        signed=signed,
-        p_value=p_value,
-        sign=SIGNS,
-        present=lambda found: [(index, one) for index, one in enumerate(found) if one is not None],
-        one_line=lambda text: " ".join(text[:300].split()),
-        clip=lambda text: clip(text, output_chars),
     )
 
 
-def signed(share: float) -> str:
-    """0.123 -> '+12.3'; a true minus sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    """Two digits that mean something."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def clip(text: str, limit: int) -> str:
-    """A long text without its middle, saying how much is left out; its end, where the answer stands, gets a third."""
-    if len(text) <= limit:
-        return text
-    tail = limit // 3
-    left_out = f"\n[… {len(text) - limit:,} characters left out …]\n"
-    return text[: limit - tail] + left_out + (text[-tail:] if tail else "")
+def _place(value: float, span: Span) -> str:
+    """Where a value stands between -reach and reach, as a share of the width from the left."""
+    return f"{50 + 50 * value / span.reach:.2f}%"
 
 
 def _groups(benchmark: Benchmark) -> dict[str, Any] | None:

@@ -1,0 +1,186 @@
+"""Steps side by side: who starts when, what a failure or a signal does, and that no kill changes what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsm.errors import LOST_RANK, LostRankError, StoppedError, UserError
+from dsm.pipeline import process
+from dsm.pipeline.journal import Entry, Journal, covered
+from dsm.pipeline.process import StepProcess
+from tests.pipeline.toys import GRAPH, outcome, run_toys, start_toys, starts, toy_command, toy_steps
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "command", toy_command)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What an undisturbed pipeline leaves, its steps one after another."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "command", toy_command)
+        run_toys(folder, toy_steps(folder))
+    assert starts(folder) == [(name, 0) for name in GRAPH]
+    return outcome(folder)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def fresh(card: Path, started: float) -> bool:
+    """Does a card tell of a step that began since then?"""
+    return card.exists() and json.loads(card.read_text())["began"] >= started
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_a_step_starts_when_what_feeds_it_has_ended_and_never_more_than_asked(
+    at_once: int, whole: dict[str, str], tmp_path: Path
+) -> None:
+    journal = run_toys(tmp_path, toy_steps(tmp_path), at_once)
+    spans = {entry.step: (entry.began, entry.began + entry.seconds) for entry in journal.entries}
+    for name, fed_by in GRAPH.items():
+        assert all(spans[other][1] <= spans[name][0] for other in fed_by)
+    beside = [sum(begin <= start < end for begin, end in spans.values()) for start, _ in spans.values()]
+    assert max(beside) == min(at_once, 2)  # two columns, so no more than two can ever run
+    assert outcome(tmp_path) == whole
+    assert all(entry.cpu_seconds is not None and 0 < entry.cpu_seconds < 10 for entry in journal.entries)
+    assert not list((tmp_path / "running").iterdir())
+
+
+def test_alone_a_step_has_the_terminal_beside_others_a_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_toys(tmp_path / "one", toy_steps(tmp_path / "one"), at_once=1, threads=7)
+    assert "c reads 1 of 7" in capfd.readouterr().out
+    run_toys(tmp_path / "two", toy_steps(tmp_path / "two"), at_once=2)
+    out, err = capfd.readouterr()
+    assert "reads" not in out + err
+    assert [line for line in err.splitlines() if "b" in line.split(": ")[1:2]]  # it is told of in whole lines
+    lines = (tmp_path / "two/output/c.log").read_text().splitlines()
+    assert lines[0].startswith("$ dsm c ")
+    assert lines[-1] == "counted 3 of 3"
+
+
+def test_a_failure_starts_nothing_more_has_the_others_save_and_shows_what_the_step_said(
+    tmp_path: Path, whole: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """c fails while d runs: d saves, e does not start; then the same again goes on with both."""
+    steps = toy_steps(tmp_path, counts=60, fails={"c": "once"})
+    with pytest.raises(UserError, match=r"step 3 of 5: c ended with status 2; its own message stands above"):
+        run_toys(tmp_path, steps, at_once=2)
+    # a and b have ended in either order, and c failed before d, which had begun, was told to save
+    assert sorted(starts(tmp_path)[:2]) == [("a", 0), ("b", 0)]
+    assert starts(tmp_path)[2] == ("c", 2)
+    assert starts(tmp_path)[3:] in ([("d", 143)], [])
+    err = capsys.readouterr().err
+    assert "  | dsm: c: wrong; allowed: right\n" in err
+    run_toys(tmp_path, toy_steps(tmp_path, counts=60), at_once=2)
+    assert outcome(tmp_path) == whole
+    assert [name for name, _ in starts(tmp_path)].count("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(137, SystemExit), (1, SystemExit), (LOST_RANK, LostRankError), (143, StoppedError), (2, UserError)],
+)
+def test_the_pipeline_ends_as_its_step_did(
+    status: int, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = f"kill -{status - 128} $$" if status > 128 else f"exit {status}"
+    monkeypatch.setattr(process, "command", lambda step: ["/bin/sh", "-c", ending])
+    with pytest.raises(error) as raised:
+        run_toys(tmp_path, toy_steps(tmp_path))
+    if isinstance(raised.value, SystemExit):
+        assert raised.value.code == status
+    assert starts(tmp_path) == [("a", status)]
+
+
+def test_a_step_that_leaves_nothing_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "command", lambda step: ["/bin/true"])
+    with pytest.raises(UserError, match=r"step 1 of 5: a ended well, but not in .*/runs/a: conf/ has changed"):
+        run_toys(tmp_path, toy_steps(tmp_path), at_once=2)
+
+
+@pytest.mark.parametrize(("number", "at_once"), [(signal.SIGTERM, 2), (signal.SIGINT, 1), (signal.SIGUSR1, 2)])
+def test_a_signal_goes_to_every_step_that_runs_and_no_other_starts(
+    number: signal.Signals, at_once: int, whole: dict[str, str], tmp_path: Path
+) -> None:
+    pipeline = start_toys(tmp_path, at_once, counts=60)
+    first = ["a", "b"][:at_once]
+    wait_until(lambda: all((tmp_path / f"runs/{name}/count").exists() for name in first))
+    os.kill(pipeline.pid or 0, number)
+    pipeline.join(60)
+    err = (tmp_path / "said").read_text()
+    assert pipeline.exitcode == 128 + number, err
+    assert f"stopped by {number.name}: 0 of 5 steps done; the same command goes on from there" in err
+    assert sorted(name for name, _ in starts(tmp_path)) == first
+    assert all(status == 128 + number for _, status in starts(tmp_path))
+    run_toys(tmp_path, toy_steps(tmp_path, counts=60), at_once)
+    assert outcome(tmp_path) == whole
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_killed_in_every_step_it_goes_on_and_ends_the_same(at_once: int, whole: dict[str, str], tmp_path: Path) -> None:
+    """In the middle of each step SIGKILL hits first the step, then the pipeline; each time the same command follows."""
+    counts = 40
+    for name in GRAPH:
+        count, card = tmp_path / f"runs/{name}/count", tmp_path / f"running/{name}.json"
+        for victim, reached in (("step", counts // 4), ("pipeline", counts // 2)):
+            started = time.time()
+            pipeline = start_toys(tmp_path, at_once, counts)
+            wait_until(lambda: fresh(card, started) and count.exists() and int(count.read_text()) >= reached)  # noqa: B023
+            pid = json.loads(card.read_text())["process"]["pid"] if victim == "step" else pipeline.pid
+            os.kill(pid, signal.SIGKILL)
+            pipeline.join(60)
+            assert pipeline.exitcode == (137 if victim == "step" else -9)
+    journal = run_toys(tmp_path, toy_steps(tmp_path, counts=counts), at_once)
+    assert outcome(tmp_path) == whole
+    assert not list((tmp_path / "running").iterdir())
+    statuses = [status for _, status in starts(tmp_path)]
+    assert statuses.count(137) == 5
+    assert statuses.count(None) >= 5  # killed beside the pipeline: for how long they ran is known from their cards
+    assert all(0 < entry.seconds < 60 for entry in journal.entries)
+
+
+def test_the_next_start_waits_for_what_a_killed_pipeline_left(tmp_path: Path) -> None:
+    """Its step is saving; until it has ended nobody else may work in its folder."""
+    steps = toy_steps(tmp_path, graph={"a": ""}, counts=30)
+    (tmp_path / "running").mkdir()
+    left = StepProcess.start(steps[0], tmp_path / "running/a.json", None, None)
+    began = json.loads((tmp_path / "running/a.json").read_text())["began"]
+    journal = run_toys(tmp_path, steps)
+    assert [(entry.step, entry.began, entry.status) for entry in journal.entries] == [("a", began, None)]
+    assert left.poll() is not None
+    assert left.entry is not None
+    assert left.entry.status == 0
+    assert journal.entries[0].seconds == pytest.approx(left.entry.seconds, abs=0.5)
+
+
+def test_the_journal_adds_up_what_starts_took_and_knows_each_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "steps.jsonl")
+    for entry in (
+        Entry("a", 100.0, 4.0, None, None),
+        Entry("a", 100.0, 3.9, 0, 1.0),  # the same start, told twice
+        Entry("a", 110.0, 5.0, 0, 2.0),
+        Entry("b", 112.0, 6.0, 0, 3.0),
+    ):
+        journal.add(entry)
+    again = Journal(tmp_path / "steps.jsonl")
+    assert again.entries == journal.entries
+    assert (again.seconds("a"), again.seconds("b"), again.seconds("c")) == (9.0, 6.0, None)
+    assert (again.cpu_seconds("a"), again.cpu_seconds("c")) == (2.0, None)
+    assert covered(again.entries) == 12.0  # 100 to 104, 110 to 118
