@@ -14,10 +14,36 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dsm.config.comments import comments
-from dsm.config.compose import compose_raw
+from dsm.config.compose import compose_config, compose_raw
 from dsm.config.listing import groups, stage_groups, summaries
+from dsm.config.plan import plan_text
 from dsm.config.stages import STAGES
 
+_PLANNED = {
+    "7B, pre-training": [
+        "experiment=deepseekmath/base_7b parallel.shard=64",
+        "experiment=deepseekmath/base_7b parallel.shard=16 parallel.tensor=4",
+        "experiment=deepseekmath/base_7b parallel.shard=8",
+        "experiment=deepseekmath/base_7b parallel.shard=8 parallel.reduce_gradients=microbatch",
+        "experiment=deepseekmath/base_7b parallel.shard=8 model.activation_checkpointing=full",
+    ],
+    "1.3B, pre-training": [
+        "experiment=deepseekmath/corpus_1_3b/deepseekmath plan.gpus=8",
+        "experiment=deepseekmath/corpus_1_3b/deepseekmath parallel.shard=8",
+        "experiment=deepseekmath/corpus_1_3b/deepseekmath parallel.shard=8 parallel.replicate=4",
+    ],
+    "7B, SFT and GRPO": [
+        "experiment=deepseekmath/instruct_7b parallel.shard=8",
+        "experiment=deepseekmath/rl_7b parallel.shard=8",
+        "experiment=deepseekmath/rl_7b parallel.shard=16",
+    ],
+}
+"""What the table of docs/scaling.md shows; `python docs/hooks.py` prints it, and a test compares."""
+_INPUTS = "model=deepseek_7b tokenizer.path=tokenizers/deepseek"
+_SOURCES = {
+    "instruct_7b": "data.sources.all.path=FILE",
+    "rl_7b": "prompts.sources.gsm8k.path=FILE prompts.sources.math.path=FILE",
+}
 _LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 _NOT_TOLD = 2**31  # the limit of a count, which no one comes near
 
@@ -163,3 +189,38 @@ def _default(composed: Any, key: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def memory_table() -> str:
+    """What `mode=plan` says of the recipes on H100s, as Markdown."""
+    lines = ["| settings | state | activations and the rest | together, of 77 GB | time |", "|---|---|---|---|---|"]
+    for title, commands in _PLANNED.items():
+        lines.append(f"| **{title}** | | | | |")
+        lines += [_planned(command) for command in commands]
+    return "\n".join(lines) + "\n"
+
+
+def _planned(command: str) -> str:
+    recipe = command.split()[0].rpartition("/")[2]
+    extra = f"{_INPUTS} {_SOURCES[recipe]}".split() if recipe in _SOURCES else []
+    rows: dict[str, str] = {}
+    for line in plan_text(compose_config([*command.split(), *extra])).splitlines():
+        label, _, rest = line.strip().partition("  ")
+        rows.setdefault(label, rest.strip())
+    together = rows["together, about"]
+    state = sum(_gigabytes(rows[part]) for part in ("parameters, fp32", "gradients, fp32", "AdamW state, fp32"))
+    fits = next(text for label, text in rows.items() if label.startswith("in 77 GB"))
+    verdict = "does not fit" if fits.startswith("DOES NOT") else "fits"
+    time, _, device = rows["time, at most"].partition(" at ")[0].partition(" on ")
+    device = device or f"{rows['ranks'].partition(',')[0]} H100"
+    rest = _gigabytes(together) - state
+    return f"| `{command}` | {state:.1f} GB | {rest:.1f} GB | {together}: {verdict} | {time} on {device} |"
+
+
+def _gigabytes(text: str) -> float:
+    number, unit = text.split()
+    return float(number) * {"MB": 1e-3, "GB": 1.0, "TB": 1e3}[unit]
+
+
+if __name__ == "__main__":
+    print(memory_table())

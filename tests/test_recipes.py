@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,30 +16,9 @@ from omegaconf import OmegaConf
 
 from dsm.cli import main
 from dsm.config.listing import conf_dir, summaries
+from tests.shell import launched
 
 RECIPES = sorted((conf_dir() / "experiment/deepseekmath").rglob("*.yaml"))
-# A launcher's flags come before the command, in this order; anything else is refused.
-SHELL = r"""
-set -euo pipefail
-ranks=1
-dsm() { printf '%s\0' "$ranks" "$@" $'\n' >> commands; }
-torchrun() {
-  local nodes=1
-  if [ "$1" = --nnodes ]; then
-    nodes=$2; shift 2
-    [ "$3 $4 $5 $6" = "--rdzv-backend c10d --rdzv-endpoint HOST:29500" ]
-    set -- "$1" "$2" "${@:7}"
-  fi
-  [ "$1 $3 $4" = "--nproc-per-node -m dsm" ]
-  ranks=$((nodes * $2)) dsm "${@:5}"
-}
-srun() {
-  [ "$1 $3 $5 $7 $9 ${10}" = \
-    "--nodes --ntasks-per-node --gpus-per-node --cpus-per-task --kill-on-bad-exit=1 dsm" ]
-  [ "$4" = "$6" ]
-  ranks=$(($2 * $4)) dsm "${@:11}"
-}
-"""
 MODEL = {"model_type": "llama", "vocab_size": 102400, "hidden_size": 4096, "intermediate_size": 11008}
 MODEL |= {
     "num_hidden_layers": 30,
@@ -59,19 +36,6 @@ def head(recipe: Path) -> list[str]:
     assert lines[0] == "# @package _global_"
     end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     return [line[2:] for line in lines[1:end]]
-
-
-def launches(recipe: Path, folder: Path) -> Iterator[tuple[int, list[str]]]:
-    """(ranks, arguments of dsm) of every launch line of a recipe, as bash passes them."""
-    shell = "\n".join(line[2:] for line in head(recipe) if line.startswith("  "))
-    subprocess.run(["bash", "-c", SHELL + shell], cwd=folder, check=True)
-    lines = (folder / "commands").read_text(encoding="utf-8").split("\n\0")
-    for line in lines[:-1]:
-        ranks, *arguments = line.split("\0")[:-1]
-        settings = dict(argument.partition("=")[::2] for argument in arguments)
-        if settings.get("hydra/launcher") == "submitit_slurm":
-            ranks = str(int(settings["hydra.launcher.nodes"]) * int(settings["hydra.launcher.tasks_per_node"]))
-        yield int(ranks), arguments
 
 
 @pytest.fixture
@@ -93,7 +57,7 @@ def test_every_launch_line_is_accepted_and_fits(
         for config in workplace.rglob("config.json"):
             config.write_text(json.dumps(SMALL))
     name = str(recipe.relative_to(conf_dir() / "experiment").with_suffix(""))
-    found = list(launches(recipe, workplace))
+    found = launched("\n".join(line[2:] for line in head(recipe) if line.startswith("  ")), workplace)
     if name != "deepseekmath/mine":
         counts = [ranks for ranks, _ in found[:4]]  # one node, several by torchrun, by srun, by submitit
         assert counts[0] == 8

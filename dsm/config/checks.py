@@ -87,6 +87,8 @@ def check_paths(config: RunConfig) -> None:
             _check(f"evaluations.{name}", path, "the folder of an evaluation that has ended, or its results.json")
         for name, path in config.curves.items():
             _check(f"curves.{name}", path, "the folder of a run that measured benchmarks while it trained")
+        for name, path in config.runs.items():
+            _check(f"runs.{name}", path, "the folder of a run that has ended")
     if isinstance(getattr(config, "engine", None), VLLMConfig) and find_spec("vllm") is None:
         raise UserError(f"engine=vllm: vLLM is not installed here; {INSTALL_VLLM}")
     if config.resume not in ("auto", "never"):

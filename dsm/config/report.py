@@ -1,9 +1,9 @@
-"""`stage=report`: which evaluations and runs are shown together, what they are asked, and what the report looks like."""
+"""`stage=report`: which evaluations and runs are shown, what they are asked, and what the report looks like."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,6 +14,13 @@ from dsm.config.run import RunConfig
 
 METRIC = re.compile(r"accuracy|(?:pass|maj)@[1-9][0-9]*")
 """What evaluations can be compared by, item by item."""
+
+PaperModel = Literal["coder_7b", "base_7b", "instruct_7b", "rl_7b"]
+PaperTable = Literal[
+    "table_1", "table_2", "table_3", "table_4", "table_5", "table_6", "table_7", "table_8", "table_9",
+    "figure_5", "figure_6", "figure_7",
+]  # fmt: skip
+"""What dsm/report/paper.yaml holds."""
 
 Names = list[str]
 
@@ -36,7 +43,7 @@ class FindingConfig(Schema):
     Attributes:
         claim: the statement.
         paper: where the paper makes it.
-        higher: evaluations; several are averaged, as the seeds of one method.
+        higher: evaluations; several are averaged, as the seeds of one method. NAME stands for NAME-0, NAME-1, ... too.
         than: those that they are held against, on the same items.
         benchmarks: which ones, each with the same weight; null = all that both sides have.
         metric: accuracy | pass@K | maj@K.
@@ -83,10 +90,12 @@ class ReportStageConfig(RunConfig):
     baseline: str | None = Field(description="the evaluation that others are compared with; null = the first")
     phases: list[str | Names] = Field(
         default_factory=list,
-        description="evaluations in the order of training, for the gain of each phase; a list is the seeds of one phase",
+        description="evaluations in the order of training, for the gain of each; a list is the seeds of one phase",
     )
-    paper: Names = Field(default_factory=list, description="the paper's models beside the phases, one for each")
-    paper_tables: Names = Field(default_factory=list, description="tables of the paper that are shown whole")
+    paper: list[PaperModel] = Field(
+        default_factory=list, description="the paper's models beside the phases, one for each"
+    )
+    paper_tables: list[PaperTable] = Field(default_factory=list, description="tables of the paper that are shown whole")
     findings: dict[str, FindingConfig] = Field(default_factory=dict, description="name: what is to be decided")
     factors: Names = Field(
         default_factory=list, description="settings in which the training runs differ, against quality and time"
@@ -98,7 +107,8 @@ class ReportStageConfig(RunConfig):
         names = ", ".join(self.evaluations)
         if not self.evaluations:
             raise ValueError("evaluations={}: name at least one, as evaluations.NAME=runs/eval/FOLDER")
-        if unknown := [name for name in self.labels if name not in self.evaluations | self.curves | self.runs]:
+        everything = self.evaluations | self.curves | self.runs
+        if unknown := [name for name in self.labels if not _members(name, everything)]:
             raise ValueError(f"labels.{unknown[0]}: no such evaluation, curve or run; there are {names}")
         if self.baseline is not None and self.baseline not in self.evaluations:
             raise ValueError(f"baseline={self.baseline}: must be one of {names}")
@@ -109,14 +119,19 @@ class ReportStageConfig(RunConfig):
 
     @model_validator(mode="after")
     def _questions_name_evaluations(self) -> ReportStageConfig:
-        for number, phase in enumerate(self.phase_names):
-            self._known(phase, f"phases.{number}")
+        asked = {f"phases.{number}": names for number, names in enumerate(self.phase_names)}
+        for name, finding in self.findings.items():
+            asked |= {f"findings.{name}.higher": finding.higher, f"findings.{name}.than": finding.than}
+        for key, names in asked.items():
+            for name in names:
+                if not _members(name, self.evaluations):
+                    there = ", ".join(self.evaluations)
+                    guess = closest(name, self.evaluations)
+                    raise ValueError(f"{key}={name}: no such evaluation; there are {there}{guess}")
         if len(self.phases) == 1:
             raise ValueError("phases: one phase gains nothing on another; name two or more, or none")
         for name, finding in self.findings.items():
-            self._known(finding.higher, f"findings.{name}.higher")
-            self._known(finding.than, f"findings.{name}.than")
-            if both := sorted(set(finding.higher) & set(finding.than)):
+            if both := sorted(set(self.members(finding.higher)) & set(self.members(finding.than))):
                 raise ValueError(f"findings.{name}: {both[0]} stands on both sides; give it to one")
         if self.paper and len(self.paper) != len(self.phases):
             raise ValueError(
@@ -126,17 +141,26 @@ class ReportStageConfig(RunConfig):
             raise ValueError(f"factors={self.factors}: are settings of training runs; name these in runs")
         return self
 
-    def _known(self, names: Sequence[str], key: str) -> None:
-        for name in names:
-            if name not in self.evaluations:
-                guess = closest(name, self.evaluations)
-                raise ValueError(f"{key}={name}: no such evaluation; there are {', '.join(self.evaluations)}{guess}")
-
     @property
     def phase_names(self) -> list[Names]:
-        """The evaluations of each phase."""
+        """The evaluations of each phase, as they are named."""
         return [[phase] if isinstance(phase, str) else phase for phase in self.phases]
 
+    def members(self, names: Names) -> Names:
+        """The evaluations that names stand for: their own, or NAME-0, NAME-1, ... where there is none called NAME."""
+        return list(dict.fromkeys(one for name in names for one in _members(name, self.evaluations)))
+
     def label(self, name: str) -> str:
-        """What the report calls an evaluation, a curve or a run."""
-        return self.labels.get(name, name)
+        """What the report calls an evaluation, a curve or a run; 'Mined, seed 1' where `labels` has only NAME."""
+        if name in self.labels:
+            return self.labels[name]
+        stem, _, seed = name.rpartition("-")
+        return f"{self.labels[stem]}, seed {seed}" if stem in self.labels and seed.isdecimal() else name
+
+
+def _members(name: str, names: Mapping[str, str]) -> Names:
+    """The name itself if it is one of them, else those that only have a number behind it: the seeds of one method."""
+    if name in names:
+        return [name]
+    seeds = [one for one in names if re.fullmatch(rf"{re.escape(name)}-\d+", one)]
+    return sorted(seeds, key=lambda one: int(one.rpartition("-")[2]))

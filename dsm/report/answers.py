@@ -27,7 +27,7 @@ def section(comparison: Comparison, phases: Phases, count: int, output_chars: in
         answers = []
         for label, side, record in zip(phases.labels, phases.sides, records, strict=True):
             first = record.samples[0]
-            text = clip(first.output.strip("\n"), output_chars)
+            text = clip(first.output.strip(), output_chars)
             answers.append(Answer(label, side[0], first.verdict, text, first.answer, record.right, len(record.samples)))
         samples.append(Sample(title, records[0].question, records[0].gold, answers))
     lead = (

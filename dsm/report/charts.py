@@ -24,6 +24,8 @@ MARKERS = "osD^vPX*p"
 INK, MUTED, GRID, GOOD, BAD = "#1f2430", "#5c6370", "#d9dce1", "#00785a", "#b84a00"
 WIDE, PANEL, SMALL = 9.2, 4.5, 3.1
 """Widths in inches."""
+HEIGHT = 2.75
+"""Of a panel: those that stand side by side are alike."""
 
 _NAMES = {INK: "ink", MUTED: "muted", GRID: "grid", GOOD: "right", BAD: "wrong"}
 _STYLE = {
@@ -56,7 +58,7 @@ _STYLE = {
     "savefig.facecolor": "none",
 }
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-_MANY = 60
+MANY = 60
 """A line of more points is drawn faintly, with its running mean over it."""
 
 
@@ -135,12 +137,13 @@ def line_chart(
     xlabel: str,
     ylabel: str = "",
     width: float = PANEL,
-    height: float = 2.75,
+    height: float = HEIGHT,
     log: bool = False,
     doubling: bool = False,
     whole: bool = False,
     zero: bool = False,
     top: float | None = None,
+    many: int = MANY,
 ) -> str:
     """Lines with their names at their ends; the axes count in thousands and millions. A single line needs no name.
 
@@ -150,11 +153,12 @@ def line_chart(
         whole: the x axis is marked at the points, as for rounds.
         zero: the y axis begins at zero.
         top: where the y axis ends.
+        many: lines of more points than this are drawn faintly, with their running means over them.
     """
     with svg_figure(width, height) as (figure, drawn):
         axes = figure.subplots()
         for line in lines:
-            _draw(axes, line)
+            _draw(axes, line, many)
         axes.set_title(title)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
@@ -177,15 +181,21 @@ def line_chart(
         if not log:
             axes.locator_params(axis="y", nbins=6)
         if len(lines) > 1:
-            name_ends(axes, [(line.label, line.colour, line.x[-1], _smooth(line.y)[-1]) for line in lines])
+            name_ends(
+                axes,
+                [
+                    (line.label, line.colour, line.x[-1], (_smooth(line.y) if len(line.x) > many else line.y)[-1])
+                    for line in lines
+                ],
+            )
     return drawn[0]
 
 
-def _draw(axes: Any, line: Line) -> None:
+def _draw(axes: Any, line: Line, many: int) -> None:
     tint = colour(line.colour)
     if line.low:
         axes.fill_between(line.x, line.low, line.high, color=tint, alpha=0.15, lw=0)
-    if len(line.x) > _MANY:
+    if len(line.x) > many:
         axes.plot(line.x, line.y, color=tint, lw=0.8, alpha=0.3)
         axes.plot(line.x, _smooth(line.y), color=tint, lw=1.8, ls=line.style)
         return
@@ -194,20 +204,16 @@ def _draw(axes: Any, line: Line) -> None:
 
 
 def _smooth(values: Sequence[float]) -> Sequence[float]:
-    """The mean over a window around each point; shorter at the ends."""
-    if len(values) <= _MANY:
-        return values
-    half = len(values) // 40
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    """The mean over a window around each point, which is as wide on both sides: narrower towards the ends."""
     places = np.arange(len(values))
-    first, last = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
-    return [float(value) for value in (sums[last] - sums[first]) / (last - first)]
+    half = np.minimum(np.minimum(places, places[::-1]), max(2, len(values) // 30))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return [float(value) for value in (sums[places + half + 1] - sums[places - half]) / (2 * half + 1)]
 
 
 def name_ends(axes: Any, ends: Sequence[tuple[str, int, float, float]], gap: float = 0.085) -> None:
     """Write names beside the ends (label, colour, x, y) of lines, moved apart where they would touch."""
-    figure = axes.figure
-    figure.canvas.draw()
+    axes.get_xlim(), axes.get_ylim()  # settles the limits, which the transformations below take as they are
     places = [axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for _, _, x, y in ends]
     order = sorted(range(len(ends)), key=lambda index: float(places[index][1]))
     heights = spread([float(places[index][1]) for index in order], gap)
@@ -245,7 +251,7 @@ def bar_chart(
 ) -> str:
     """Horizontal bars, one a row, stacked of `parts` (label, colour, a length for each row), `ends` written behind."""
     height = 0.95 + 0.3 * len(rows) + (0.25 if len(parts) > 1 else 0)
-    with svg_figure(width, height) as (figure, drawn):
+    with svg_figure(width, max(height, HEIGHT) if width == PANEL else height) as (figure, drawn):
         axes = figure.subplots()
         left = np.zeros(len(rows))
         for label, number, lengths in parts:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dsm.config.report import FindingConfig
+from dsm.config.report import FindingConfig, ReportStageConfig
 from dsm.evaluation.intervals import Interval
 from dsm.evaluation.table import align, percent
 from dsm.report.compare import Comparison
@@ -21,38 +21,37 @@ _SIGNS: dict[Verdict, str] = {"reproduced": "✓", "not reproduced": "✗", "not
 
 @dataclass(frozen=True)
 class Finding:
-    """A statement and what became of it."""
+    """A statement and what became of it; `higher` and `than` are the evaluations of its two sides."""
 
     name: str
     config: FindingConfig
+    higher: tuple[str, ...]
+    than: tuple[str, ...]
     contrast: Contrast
     verdict: Verdict
 
 
-def decide(
-    findings: Mapping[str, FindingConfig], comparison: Comparison, names: Sequence[str], seed: int
-) -> list[Finding]:
-    """Decide each of them.
-
-    Args:
-        names: of the evaluations, in the comparison's order.
+def decide(config: ReportStageConfig, comparison: Comparison) -> list[Finding]:
+    """Decide the findings that a report asks for; its evaluations are those of the comparison, in this order.
 
     Raises:
         UserError: the two sides have no items in common, or too few samples for the metric.
     """
-    place = {name: index for index, name in enumerate(names)}
+    place = {name: index for index, name in enumerate(config.evaluations)}
     found = []
-    for name, config in findings.items():
+    for name, asked in config.findings.items():
+        higher, than = (tuple(config.members(names)) for names in (asked.higher, asked.than))
         seen = contrast(
             comparison,
-            [place[one] for one in config.higher],
-            [place[one] for one in config.than],
-            benchmarks=config.benchmarks,
-            metric=config.metric,
-            seed=seed,
+            [place[one] for one in higher],
+            [place[one] for one in than],
+            benchmarks=asked.benchmarks,
+            metric=asked.metric,
+            seed=config.seed,
             key=f"findings.{name}",
         )
-        found.append(Finding(name, config, seen, verdict(config.expect, seen.difference, config.margin)))
+        decided = verdict(asked.expect, seen.difference, asked.margin)
+        found.append(Finding(name, asked, higher, than, seen, decided))
     return found
 
 
@@ -105,7 +104,7 @@ def section(findings: Sequence[Finding], comparison: Comparison) -> Section:
         "over the same items lies on its side, as not reproduced where it lies on the other, and as not clear where it "
         "holds both."
     )
-    single = any(len(f.config.higher) == 1 or len(f.config.than) == 1 for f in findings)
+    single = any(len(f.higher) == 1 or len(f.than) == 1 for f in findings)
     note = "Differences in points; every benchmark has the same weight."
     if single:
         note += " Where a side is a single run, the interval tells what other items would show, not another training."
@@ -130,9 +129,9 @@ def _row(finding: Finding, titles: Mapping[str, str], reach: float) -> list[Cell
         about += f"; up to {points(config.margin)} points count as none"
     return [
         Cell(config.claim, about),
-        Cell(f"{_SIGNS[finding.verdict]} {finding.verdict}", tone=tone),
-        Cell(percent(seen.first), _runs(config.higher)),
-        Cell(percent(seen.second), _runs(config.than)),
+        Cell(f"{_SIGNS[finding.verdict]} {finding.verdict}", _trained(finding), tone=tone),
+        Cell(percent(seen.first), _runs(finding.higher)),
+        Cell(percent(seen.second), _runs(finding.than)),
         Cell(signed(value or 0.0), tone="strong"),
         Cell(
             f"{signed(low)} to {signed(high)}",
@@ -140,6 +139,12 @@ def _row(finding: Finding, titles: Mapping[str, str], reach: float) -> list[Cell
         ),
         Cell(config.paper, tone="muted"),
     ]
+
+
+def _trained(finding: Finding) -> str:
+    """How many trainings stand behind a verdict."""
+    fewest = min(len(finding.higher), len(finding.than))
+    return "one training a side" if fewest == 1 else f"{fewest} trainings a side"
 
 
 def _runs(names: Sequence[str]) -> str:

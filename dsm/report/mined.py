@@ -37,7 +37,7 @@ def _run(run: Run, several: bool) -> list[Block]:
     blocks: list[Block] = [Facts(_facts(run, rounds))]
     charts = _charts(run, rounds)
     if charts:
-        blocks.append(Charts(charts, title=f"{name}round by round"))
+        blocks.append(Charts(charts, title=f"{name}Round by round"))
     if rounds:
         blocks.append(_rounds(rounds))
     blocks += [table for table in (_domains(run, rounds), _registers(run, rounds), _hits(run)) if table]

@@ -76,7 +76,7 @@ def _asked(runs: Sequence[Run]) -> Table:
                     Cell(run.label, f"{count(seen)} tokens{_time(run)}") if number == 0 else "",
                     name,
                     f"{percent(source['weight'] / total)} %",
-                    Cell(f"{percent(here / seen)} %", heat=here / seen),
+                    Cell(f"{percent(here / seen)} %", heat=here / seen if len(sources) > 1 else None),
                     count(here),
                     f"{here / size:.2f}" if size else "–",
                 ]

@@ -10,9 +10,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dsm.config.listing import closest
-from dsm.errors import UserError
-
 
 @dataclass(frozen=True)
 class PaperTable:
@@ -41,32 +38,21 @@ def _content() -> dict[str, Any]:
 
 
 def paper_tables(names: Sequence[str]) -> list[PaperTable]:
-    """The tables of these names.
-
-    Raises:
-        UserError: the paper has no such table.
-    """
-    known = _content()["tables"]
-    _check(names, known, "paper_tables", "table")
+    """The tables of these names, which are those of paper.yaml (and of `stage=report paper_tables`)."""
     return [_table(name) for name in names]
 
 
 def paper_models(names: Sequence[str]) -> list[PaperModel]:
-    """The models of these names.
-
-    Raises:
-        UserError: the paper has no such model.
-    """
-    known = _content()["models"]
-    _check(names, known, "paper", "model of the paper")
+    """The models of these names, which are those of paper.yaml (and of `stage=report paper`)."""
     found = []
     for name in names:
-        row: str = known[name]["name"]
+        row: str = _content()["models"][name]["name"]
+        sources: list[str] = _content()["models"][name]["tables"]
         numbers: dict[str, float] = {}
-        for table in map(_table, known[name]["tables"]):
+        for table in map(_table, sources):
             pairs = zip(table.columns, table.rows[row], strict=True)
             numbers |= {column: value for column, value in pairs if value is not None}
-        found.append(PaperModel(row, ", ".join(table.replace("_", " ") for table in known[name]["tables"]), numbers))
+        found.append(PaperModel(row, ", ".join(source.replace("_", " ") for source in sources), numbers))
     return found
 
 
@@ -74,9 +60,3 @@ def _table(name: str) -> PaperTable:
     found = _content()["tables"][name]
     rows = {row: tuple(values) for row, values in found["rows"].items()}
     return PaperTable(name, found["title"], found["setting"], tuple(found["columns"]), rows)
-
-
-def _check(names: Sequence[str], known: dict[str, Any], key: str, what: str) -> None:
-    for name in names:
-        if name not in known:
-            raise UserError(f"{key}={name}: no such {what}; allowed: {', '.join(known)}{closest(name, known)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 from dsm.errors import UserError
 from dsm.evaluation.intervals import Interval
@@ -47,7 +47,7 @@ class Phases:
         return [course.name for course in self.courses if course.name != MEAN]
 
 
-def follow(comparison: Comparison, sides: Sequence[Sequence[int]], seed: int) -> Phases:
+def follow(comparison: Comparison, labels: Sequence[str], sides: Sequence[Sequence[int]], seed: int) -> Phases:
     """Accuracy phase by phase on all benchmarks that every phase was asked.
 
     Raises:
@@ -69,16 +69,7 @@ def follow(comparison: Comparison, sides: Sequence[Sequence[int]], seed: int) ->
             for before, after in pairwise(sides)
         ]
         courses.append(Course(name, title, pairs[0].items, tuple(values), tuple(pair.difference for pair in pairs)))
-    labels = tuple(_label([comparison.labels[index] for index in side]) for side in sides)
-    return Phases(labels, tuple(map(tuple, sides)), tuple(courses))
-
-
-def _label(labels: Sequence[str]) -> str:
-    """What the labels of a phase's seeds have in common."""
-    if len(labels) == 1:
-        return labels[0]
-    same = [letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))]
-    return "".join(same).rstrip("-_ .0123456789") or labels[0]
+    return Phases(tuple(labels), tuple(map(tuple, sides)), tuple(courses))
 
 
 def numbers(phases: Phases) -> dict[str, float]:
@@ -181,14 +172,25 @@ def phase_chart(
         for place, (value, low, high) in enumerate(values):
             errors = [[100 * (value - low)], [100 * (high - value)]]
             axes.errorbar([place], [100 * value], yerr=errors, fmt="o", color=colour(tints[place]), ms=6.5, lw=1.6)
-            axes.annotate(f"{100 * value:.1f}", (place, 100 * high), (0, 4), textcoords="offset points", ha="center",
-                          size=9, weight="bold")  # fmt: skip
+            rises = place + 1 < len(values) and values[place + 1][0] > value  # the line leaves to the upper right
+            axes.annotate(
+                f"{100 * value:.1f}",
+                (place, 100 * high),
+                (-1 if rises else 0, 4),
+                textcoords="offset points",
+                ha="right" if rises else "center",
+                size=9,
+                weight="bold",
+            )
         for place, (text, how) in enumerate(gains):
-            axes.annotate(text, (place + 0.5, (heights[place] + heights[place + 1]) / 2), (0, -11), size=8.5,
-                          textcoords="offset points", ha="center", color=ink.get(how, MUTED))  # fmt: skip
+            middle = (place + 0.5, (heights[place] + heights[place + 1]) / 2)
+            falls = heights[place + 1] < heights[place]
+            axes.annotate(
+                text, middle, (4, 3 if falls else -12), textcoords="offset points", size=8.5, color=ink.get(how, MUTED)
+            )
         axes.set_xticks(range(len(labels)), [_short(label) for label in labels])
         axes.tick_params("x", length=0)
-        axes.set_xlim(-0.45, len(values) - 0.55)
+        axes.set_xlim(-0.55, len(values) - 0.6)
         axes.set_ylim(0, 100 * top)
         axes.locator_params(axis="y", nbins=5)
         axes.grid(visible=False, axis="x")

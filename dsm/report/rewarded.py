@@ -11,6 +11,8 @@ from dsm.report.runs import Run, of_stage
 from dsm.report.sections import Block, Cell, Chart, Charts, Section, Table
 from dsm.report.text import span
 
+_MANY = 12
+"""Explorations are few and noisy: running means from so many on."""
 _EDGE = 10
 """Beginning and end in the table are means over so many explorations."""
 
@@ -79,7 +81,7 @@ def _chart(
     if not lines:
         return None
     zero = name in ("kl", "entropy", "saturated")
-    return Chart(f"rl-{name}", line_chart(title, lines, xlabel="answers sampled", ylabel=unit, zero=zero))
+    return Chart(f"rl-{name}", line_chart(title, lines, xlabel="answers sampled", ylabel=unit, zero=zero, many=_MANY))
 
 
 def _table(runs: Sequence[Run]) -> Table:

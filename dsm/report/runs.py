@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,13 @@ class Run:
         return [key.removeprefix(prefix) for key in found]
 
 
-def load_runs(runs: Mapping[str, str], labels: Mapping[str, str]) -> list[Run]:
-    """Read them.
+def load_runs(runs: Mapping[str, str], label: Callable[[str], str]) -> list[Run]:
+    """Read them; `label` says what the report calls a run.
 
     Raises:
         UserError: a folder that is no run's, or of a run that has not ended.
     """
-    return [_load(name, labels.get(name, name), Path(path).expanduser()) for name, path in runs.items()]
+    return [_load(name, label(name), Path(path).expanduser()) for name, path in runs.items()]
 
 
 def _load(name: str, label: str, folder: Path) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from dsm.config.report import ReportStageConfig
 from dsm.evaluation.table import percent
@@ -67,14 +68,15 @@ def tell(config: ReportStageConfig, comparison: Comparison, learning: Sequence[L
     """
     names = list(config.evaluations)
     tables, models = paper_tables(config.paper_tables), paper_models(config.paper)
-    runs = load_runs(config.runs, config.labels)
-    decided = findings.decide(config.findings, comparison, names, config.seed)
+    runs = load_runs(config.runs, config.label)
+    decided = findings.decide(config, comparison)
     before: list[Section] = []
     after: list[Section | None] = []
     course: Phases | None = None
     if config.phases:
-        sides = [[names.index(name) for name in phase] for phase in config.phase_names]
-        course = phases.follow(comparison, sides, config.seed)
+        sides = [[names.index(name) for name in config.members(phase)] for phase in config.phase_names]
+        labels = [_common([config.label(name) for name in phase]) for phase in config.phase_names]
+        course = phases.follow(comparison, labels, sides, config.seed)
     if decided:
         before.append(findings.section(decided, comparison))
     if course is not None:
@@ -93,6 +95,14 @@ def tell(config: ReportStageConfig, comparison: Comparison, learning: Sequence[L
         after.append(answers.section(comparison, course, report.samples, report.output_chars))
     after.append(costs.section(runs))
     return Story(before, [part for part in after if part], learning, decided, course, runs)
+
+
+def _common(labels: Sequence[str]) -> str:
+    """What the labels of a phase's seeds have in common, as far as it reads like a name."""
+    same = [letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))]
+    return (
+        labels[0] if len(labels) == 1 else "".join(same).removesuffix(", seed ").rstrip("-_ .0123456789") or labels[0]
+    )
 
 
 def _paper(tables: Sequence[PaperTable]) -> Section:

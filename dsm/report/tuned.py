@@ -41,7 +41,7 @@ def section(runs: Sequence[Run]) -> Section | None:
         return None
     sources = _sources(found)
     blocks: list[Block] = [_table(found, sources)]
-    if sources:
+    if sum(len(seen.kinds) for seen in sources.values()) > 1:
         blocks.append(Charts([Chart("formats", _formats(sources))], size="wide"))
     charts = _losses(found)
     if charts:
@@ -50,7 +50,7 @@ def section(runs: Sequence[Run]) -> Section | None:
         blocks.append(examples)
     lead = (
         "Problems with their solutions, in words (chain of thought), as a program (program of thought), or in words "
-        "with programs that are run on the way (tool-integrated). Examples are packed; the loss is on the answers only. "
+        "with programs that are run on the way (tool-integrated). Examples are packed, the loss is on answers only. "
         "The paper had 776,000 of them, in English and Chinese."
     )
     return Section("sft", "Instruction tuning", lead, blocks)

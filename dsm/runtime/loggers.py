@@ -1,10 +1,16 @@
-"""Where metrics go. metrics.jsonl is the record: one line a step, cut back on resume so that no step stands twice."""
+"""Where metrics go. metrics.jsonl is the record: one line a step, cut back on resume so that no step stands twice.
+
+Under `wandb agent` (WANDB_SWEEP_ID) the run is the one that the agent has made (WANDB_RUN_ID), in its project: wandb
+takes both from the environment whatever it is told. A run that had ended before tells it all again, as the sweep waits
+for numbers.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,7 +19,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from dsm.config.training import LoggerConfig
+from dsm.config.run import RunConfig
+from dsm.config.training import LoggerConfig, WandbConfig
 from dsm.files import atomic_write_text
 
 
@@ -97,21 +104,35 @@ def build_loggers(config: LoggerConfig, folder: Path, name: str, settings: dict[
     if config.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     if config.wandb is not None:
-        wandb = config.wandb
-        logger = WandbLogger(
-            name=f"{name} ({folder.name})",
-            save_dir=folder,
-            id=_wandb_id(folder),
-            resume="allow",
-            offline=wandb.mode == "offline",
-            project=wandb.project,
-            entity=wandb.entity,
-            group=wandb.group,
-            tags=wandb.tags,
-        )
-        logger.log_hyperparams(settings)
-        loggers.append(logger)
+        loggers.append(_wandb(config.wandb, folder, name, settings))
     return loggers
+
+
+def tell_sweep(config: RunConfig, folder: Path) -> None:
+    """Under a W&B agent: tell of a run that had ended before, which else would leave the sweep without an answer."""
+    logger = getattr(config, "logger", None)
+    if not isinstance(logger, LoggerConfig) or logger.wandb is None or _agents_id() is None:
+        return
+    wandb = _wandb(logger.wandb, folder, config.name, config.model_dump())
+    for line in read_lines(folder / "metrics.jsonl"):
+        wandb.log_metrics({key: value for key, value in line.items() if key not in ("step", "time")}, line["step"])
+    close([wandb])
+
+
+def _wandb(config: WandbConfig, folder: Path, name: str, settings: dict[str, Any]) -> WandbLogger:
+    logger = WandbLogger(
+        name=f"{name} ({folder.name})",
+        save_dir=folder,
+        id=_wandb_id(folder),
+        resume="allow",
+        offline=config.mode == "offline",
+        project=config.project,
+        entity=config.entity,
+        group=config.group,
+        tags=config.tags,
+    )
+    logger.log_hyperparams(settings)
+    return logger
 
 
 def log_table(loggers: list[Logger], name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -121,16 +142,24 @@ def log_table(loggers: list[Logger], name: str, rows: Sequence[Mapping[str, Any]
             logger.log_table(name, columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
-def close(loggers: list[Logger]) -> None:
-    """End what outlives a trainer: W&B would hand the next run of a sweep the run that is still open."""
+def close(loggers: list[Logger], status: int = 0) -> None:
+    """End what outlives a trainer: W&B would hand the next run of a sweep the run that is still open.
+
+    Args:
+        status: the run's exit status; but for 0, W&B shows the run as failed, until it has gone on to its end.
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+            logger.experiment.finish(exit_code=status)
 
 
 def _wandb_id(folder: Path) -> str:
-    """The run's id at W&B: chosen once, then kept in its folder, so that a restart continues the same curve."""
+    """The run's id at W&B: an agent's, or chosen once; kept in its folder, so that a restart continues the same curve."""
     file = folder / "wandb_id"
-    if not file.is_file():
-        atomic_write_text(file, uuid.uuid4().hex[:12])
+    if (given := _agents_id()) is not None or not file.is_file():
+        atomic_write_text(file, given or uuid.uuid4().hex[:12])
     return file.read_text().strip()
+
+
+def _agents_id() -> str | None:
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None

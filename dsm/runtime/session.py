@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ def session(config: RunConfig, parallel: ParallelConfig | None = None) -> Iterat
         run = world.on_first(lambda: open_run(config, lock.take))
         with messages(run, first=world.first):
             announce(run)
+            if run.finished is not None and world.first and "WANDB_SWEEP_ID" in os.environ:
+                from dsm.runtime.loggers import tell_sweep
+
+                tell_sweep(config, run.path)
             try:
                 yield Session(world, run)
             except StoppedError as stop:

@@ -86,17 +86,19 @@ def fit(
     )
     if run.checkpoint is not None:
         log.info("going on from %s", run.checkpoint)
-    began = time.time()
+    began, status = time.time(), 1
     try:
         with checkpoint.listening(), suppress(SIGTERMException):  # Lightning's own, if it was quicker
             trainer.fit(module, stream.loader(lambda: module.progress.step))
+        stopped = checkpoint.signal if module.progress.step < stream.steps else None
+        status = 0 if stopped is None else 128 + stopped
     finally:
         watch.progress("the end of the run", math.inf)
-        close(loggers)
-    if checkpoint.signal is not None and module.progress.step < stream.steps:
+        close(loggers, status)
+    if stopped is not None:
         raise StoppedError(
-            checkpoint.signal,
-            f"stopped by {checkpoint.signal.name} after step {module.progress.step} of {stream.steps}; the same command"
+            stopped,
+            f"stopped by {stopped.name} after step {module.progress.step} of {stream.steps}; the same command"
             " goes on from there",
         )
     final: dict[str, Any] = {}

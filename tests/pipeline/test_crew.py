@@ -61,9 +61,7 @@ def test_a_step_starts_when_what_feeds_it_has_ended_and_never_more_than_asked(
     assert not list((tmp_path / "running").iterdir())
 
 
-def test_alone_a_step_has_the_terminal_beside_others_a_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_alone_a_step_has_the_terminal_beside_others_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run_toys(tmp_path / "one", toy_steps(tmp_path / "one"), at_once=1, threads=7)
     assert "c reads 1 of 7" in capfd.readouterr().out
     run_toys(tmp_path / "two", toy_steps(tmp_path / "two"), at_once=2)
@@ -119,7 +117,7 @@ def test_a_step_that_leaves_nothing_has_failed(tmp_path: Path, monkeypatch: pyte
 def test_a_signal_goes_to_every_step_that_runs_and_no_other_starts(
     number: signal.Signals, at_once: int, whole: dict[str, str], tmp_path: Path
 ) -> None:
-    pipeline = start_toys(tmp_path, at_once, counts=60)
+    pipeline = start_toys(tmp_path, at_once, counts=30)
     first = ["a", "b"][:at_once]
     wait_until(lambda: all((tmp_path / f"runs/{name}/count").exists() for name in first))
     os.kill(pipeline.pid or 0, number)
@@ -129,7 +127,7 @@ def test_a_signal_goes_to_every_step_that_runs_and_no_other_starts(
     assert f"stopped by {number.name}: 0 of 5 steps done; the same command goes on from there" in err
     assert sorted(name for name, _ in starts(tmp_path)) == first
     assert all(status == 128 + number for _, status in starts(tmp_path))
-    run_toys(tmp_path, toy_steps(tmp_path, counts=60), at_once)
+    run_toys(tmp_path, toy_steps(tmp_path, counts=30), at_once)
     assert outcome(tmp_path) == whole
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from dsm.cli import main
 from dsm.config.compose import compose_config
-from dsm.config.pipeline import PipelineConfig
+from dsm.config.pipeline import EndingConfig, PipelineConfig
+from dsm.config.references import Step
 from dsm.config.runs import run_path
-from dsm.config.steps import Step, pipeline_steps
+from dsm.config.steps import pipeline_ending, pipeline_steps
 from dsm.errors import UserError
 
 PROBLEMS = ["steps.problems.use.stage=problems", "steps.problems.problems.n_train=30"]
@@ -18,6 +19,13 @@ TOKENIZER = [
     "steps.tokenizer.use.stage=tokenizer",
     "steps.tokenizer.tokenizer.vocab_size=300",
     "steps.tokenizer.data.sources.all.path=${out:problems}/export/train.jsonl",
+]
+MODEL = [
+    "steps.model.use={stage: sft, model: tiny}",
+    "steps.model.tokenizer.path=${out:tokenizer}/export",
+    "steps.model.data={context: 256, sources: {all: {path: '${out:problems}/export/train.jsonl'}}}",
+    "steps.model.trainer={steps: 40, sequences_per_step: 8}",
+    "steps.model.scheduler.warmup_steps=2",
 ]
 EVAL = [
     "steps.measured.use={stage: eval, benchmark: [custom]}",
@@ -34,6 +42,11 @@ def composed(*settings: str) -> PipelineConfig:
 def steps(tmp_path: Path, *settings: str) -> dict[str, Step]:
     found = pipeline_steps(composed(f"paths.runs={tmp_path}/runs", *settings))
     return {step.name: step for step in found}
+
+
+def ended(settings: list[str]) -> EndingConfig:
+    config = composed(*settings)
+    return pipeline_ending(config, pipeline_steps(config))
 
 
 def test_a_step_is_the_run_of_its_command_line(tmp_path: Path) -> None:
@@ -152,12 +165,135 @@ def test_what_is_wrong_in_any_step_is_one_line_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
-def test_plan_prints_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_waits_for_all_that_its_settings_name_and_for_nothing_else(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        *PROBLEMS,
+        "steps.other={use: {stage: problems}, foreach: {seed: [1, 2]}, seed: '${each:seed}'}",
+        *TOKENIZER,
+        "steps.learnt={use: {stage: tokenizer}, foreach: other, data: {sources: {one: {path: '${out:other}/export'}}}}",
+        "steps.table={use: {stage: report}, evaluations: '${all:other,tokenizer}'}",
+    )
+    fed_by = {name: step.fed_by for name, step in found.items()}
+    assert fed_by == {
+        "problems": (),
+        "other-1": (),
+        "other-2": (),
+        "tokenizer": ("problems",),
+        "learnt-1": ("other-1",),  # of the same value, though it is repeated for both
+        "learnt-2": ("other-2",),
+        "table": ("other-1", "other-2", "tokenizer"),
+    }
+
+
+def test_seconds_are_the_steps_or_those_of_the_choice(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        "steps.a={use: {stage: problems}, seconds: 4, foreach: {size: {small: {}, large: {seconds: '${scaled:9}'}}}}",
+        "steps.b.use.stage=problems",
+        "quickstart.scale=3",
+    )
+    assert {name: step.seconds for name, step in found.items()} == {"a-small": 4, "a-large": 27, "b": None}
+
+
+def test_the_run_of_a_mining_step_is_known_by_all_its_settings(tmp_path: Path) -> None:
+    """Its folder's hash is that of the crawl alone: another pipeline with other rounds must not take it for its own."""
+    settings = ["steps.crawl.use.stage=crawl", "steps.mined.use={stage: mine, benchmark: []}"]
+    settings += ["steps.mined.crawl.path=${out:crawl}/export/crawl", "steps.mined.seed_corpus.path=${out:crawl}/seed"]
+    settings += ["steps.mined.annotation.annotator=none"]
+    one = steps(tmp_path, *settings)["mined"]
+    same = steps(tmp_path, *settings, "steps.mined.executor.workers=1")["mined"]
+    other = steps(tmp_path, *settings, "steps.mined.classifier.dim=32")["mined"]
+    assert one.folder == same.folder == run_path(one.config)
+    assert other.folder != one.folder
+    assert compose_config(one.overrides) == one.config  # typed by hand it is the same run
+    assert steps(tmp_path, *settings, "steps.mined.name=mine")["mined"].folder.name.startswith("mine-")
+
+
+@pytest.mark.parametrize(
+    ("setting", "scale", "value"),
+    [
+        ("${scaled:24_000}", "1", 24_000),
+        ("${scaled:24_000}", "0.25", 6_000),
+        ("${scaled:3}", "0.1", 1),  # never none
+        ("${scaled:3}", "1.5", 4),  # 4.5, to the even one
+        ("'${scaled:15_360,512}'", "1.5", 23_040),
+        ("'${scaled:15_360,512}'", "0.01", 512),
+        ("${scaled:0.5}", "3", 1.5),
+        ("'${by_scale:{1: tiny, 8: mini, 64: small}}'", "1", "tiny"),
+        ("'${by_scale:{1: tiny, 8: mini, 64: small}}'", "63.9", "mini"),
+        ("'${by_scale:{8: 3.0e-4, 1: 1}}'", "8", 3.0e-4),
+        ("'${by_scale:{1: 2, 8: [1, x]}}'", "9", [1, "x"]),
+        ("'${by_scale:{1: 2, 8: 3}}'", "0.5", 2),  # below all of them the smallest
+    ],
+)
+def test_scale(setting: str, scale: str, value: object) -> None:
+    config = composed("steps.a.use.stage=problems", f"vars.x={setting}", f"quickstart.scale={scale}")
+    assert config.vars["x"] == value
+    assert type(config.vars["x"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "vars.x=${scaled:abc}",
+            r"vars.x=\$\{scaled:abc\}: scaled takes a number, and what it shall be a multiple of: ",
+        ),
+        ("vars.x='${scaled:10,0}'", r"vars.x=\$\{scaled:10,0\}: scaled takes a number, and what it shall"),
+        ("vars.x=${by_scale:3}", r"vars.x=\$\{by_scale:3\}: by_scale takes scales with their values: "),
+        ("vars.x='${by_scale:{a: 3}}'", r"vars.x=\$\{by_scale:\{a: 3\}\}: by_scale takes scales with their values: "),
+        ("quickstart.scale=0", r"quickstart.scale=0: must be greater than 0"),
+        ("quickstart.scale=big", r"quickstart.scale=big: must be a (valid )?number"),
+        ("quickstart.size=2", r"quickstart.size=2: unknown key; quickstart takes scale"),
+        ("at_once=0", r"at_once=0: must be greater than 0"),
+        ("steps.a.seconds=-3", r"steps.a.seconds=-3: must be greater than 0"),
+        ("steps.a.foreach.v={x: {seconds: long}}", r"steps.a.seconds=long: must be a number greater than 0"),
+        ("ending.next=[run]", None),
+        ("ending.next=['dsm ${out:b}']", r"ending.next=dsm \$\{out:b\}: b is no step before this one; allowed: a"),
+        ("ending.places.it=${out:b}", r"ending.places.it=\$\{out:b\}: b is no step before this one; allowed: a"),
+        ("ending.table=x", r"ending.table=x: unknown key; ending takes places, next"),
+    ],
+)
+def test_what_is_wrong_with_scale_time_or_ending_is_one_line(setting: str, message: str | None, tmp_path: Path) -> None:
+    settings = ["steps.a.use.stage=problems", f"paths.runs={tmp_path}", setting]
+    if message is None:
+        assert ended(settings).next == ["run"]
+        return
+    with pytest.raises(UserError, match=message):
+        ended(settings)
+
+
+def test_the_ending_speaks_of_folders_and_not_of_what_is_left_out(tmp_path: Path) -> None:
+    settings = [*PROBLEMS, *TOKENIZER, f"paths.runs={tmp_path}", "ending.places={words: '${out:tokenizer}/export'}"]
+    settings.append("ending.next=['dsm a=${out:problems}/x b=${out:tokenizer}', 'dsm c=${out:problems}']")
+    ending = ended(settings)
+    problems, tokenizer = (step.folder for step in pipeline_steps(composed(*settings)))
+    assert ending.places == {"words": f"{tokenizer}/export"}
+    assert ending.next == [f"dsm a={problems}/x b={tokenizer}", f"dsm c={problems}"]
+    ending = ended([*settings, "steps.tokenizer=null"])
+    assert ending.places == {}
+    assert ending.next == [f"dsm c={problems}"]
+
+
+def test_plan_prints_every_step_then_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is not there yet is no error."""
-    assert main(["stage=pipeline", f"paths.runs={tmp_path}", *PROBLEMS, *TOKENIZER, "mode=plan"]) == 0
+    settings = ["stage=pipeline", f"paths.runs={tmp_path}", *PROBLEMS, *TOKENIZER, *MODEL, "steps.problems.seconds=5"]
+    assert main([*settings, "mode=plan"]) == 0
     out = capsys.readouterr().out
     assert (
-        out.index("step 1 of 2: problems") < out.index("Plan of stage=problems") < out.index("step 2 of 2: tokenizer")
+        out.index("step 1 of 3: problems") < out.index("Plan of stage=problems") < out.index("step 2 of 3: tokenizer")
     )
-    assert out.count("from the start") == 3
+    assert out.count("from the start") == 4
+    lines = out.splitlines()
+    assert [" ".join(line.split()) for line in lines[-4:-1]] == [
+        "1 problems problems 5.0 s",
+        "2 tokenizer tokenizer 1",
+        "3 model sft 1-2 40 steps: 320 sequences, 81,920 tokens at most",
+    ]
+    assert lines[-1].split(maxsplit=1)[1] == (
+        "3 steps, one after another; no time is claimed: nobody has said what tokenizer takes (steps.NAME.seconds)"
+    )
     assert not any(tmp_path.iterdir())
+    assert main([*settings, "mode=plan", "steps.tokenizer.seconds=120", "steps.model.seconds=60", "at_once=2"]) == 0
+    assert "3 steps, 2 at once: about 3.1 min, as fast as where it was written" in capsys.readouterr().out

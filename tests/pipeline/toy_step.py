@@ -1,4 +1,4 @@
-"""A step that takes milliseconds: it counts, saves how far it is at every count, and ends in what feeds it and its name.
+"""A step that takes milliseconds: it counts, saves every count, and leaves a digest of its name and what feeds it.
 
 python toy_step.py NAME FOLDER COUNTS FAILS [FOLDER-OF-WHAT-FEEDS-IT ...]; nothing but what Python itself brings.
 """
@@ -9,6 +9,11 @@ import os
 import signal
 import sys
 import time
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 def write(path: str, text: str) -> None:
@@ -22,9 +27,9 @@ def main(name: str, folder: str, counts: str, fails: str, *fed_by: str) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     os.makedirs(f"{folder}/export", exist_ok=True)
     print(f"{name} reads {len(fed_by)} of {os.environ.get('OMP_NUM_THREADS')}", flush=True)
-    text = name + "".join(open(f"{other}/export/out.txt").read() for other in fed_by)
+    text = name + "".join(read(f"{other}/export/out.txt") for other in fed_by)
     saved = f"{folder}/count"
-    count = int(open(saved).read()) if os.path.exists(saved) else 0
+    count = int(read(saved)) if os.path.exists(saved) else 0
     if fails == "always" or (fails == "once" and not os.path.exists(f"{folder}/failed")):
         time.sleep(0.05)
         write(f"{folder}/failed", "")

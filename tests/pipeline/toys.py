@@ -1,7 +1,7 @@
 """Pipelines of toy steps, run by the real crew: in this process, or in one that can be killed.
 
-    a ---> c ---> e     (c needs a; d needs a and b; e needs c and d)
-    b ---> d --/
+a ---> c ---> e     (c needs a; d needs a and b; e needs c and d)
+b ---> d --/
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _toys_alone(folder: Path, at_once: int, counts: int) -> None:
     sink = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(sink, stream)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # pytest has another in its place
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)  # pytest has another in its place
     try:
         run_toys(folder, toy_steps(folder, counts=counts), at_once)
     except StoppedError as stop:
@@ -94,4 +94,3 @@ def starts(folder: Path) -> list[tuple[str, int | None]]:
     """The journal: which step, and how it ended."""
     lines = (folder / "steps.jsonl").read_text().splitlines()
     return [(entry["step"], entry["status"]) for entry in map(json.loads, lines)]
-

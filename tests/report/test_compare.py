@@ -128,7 +128,7 @@ class TestCompare:
         benchmark = comparison.benchmarks[0]
         assert (benchmark.foreign, benchmark.unlike) == (foreign, unlike)
         assert len(comparison.warnings()) == len(foreign | unlike)
-        for text in (html_of(comparison), render_markdown(comparison, title="", figure_files=[])):
+        for text in (html_of(comparison), render_markdown(comparison, title="")):
             assert ("Not all of these numbers compare" in text) == bool(foreign | unlike)
         if foreign:
             assert benchmark.rows[0].best == frozenset()

@@ -189,9 +189,9 @@ class TestFigures:
 class TestMarkdown:
     def test_tables_are_whole(self, pair):
         comparison = compared(*pair)
-        text = render_markdown(comparison, title="Report", figure_files=["plots/accuracy.svg"])
+        text = render_markdown(comparison, title="Report")
         assert "| gsm8k | 4 | 25.0 [4.6–69.9] | **50.0** [15.0–85.0] (+100.0 %) |" in text
-        assert "![plots/accuracy.svg](plots/accuracy.svg)" in text
+        assert "![accuracy](plots/accuracy.svg)" in text
         for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -262,7 +262,10 @@ class TestStage:
 
     def test_formats(self, tmp_path, pair):
         config = ReportConfig(title="Report", formats=["markdown"], items=0, samples=0, output_chars=100)
-        assert [file.name for file in write_report(compared(*pair), config, tmp_path / "out")] == ["report.md"]
+        assert [file.name for file in write_report(compared(*pair), config, tmp_path / "out")] == [
+            "report.md",
+            "report.txt",
+        ]
 
     @pytest.mark.parametrize(
         ("changes", "message"),

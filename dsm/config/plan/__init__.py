@@ -92,5 +92,10 @@ def _sections(config: RunConfig) -> dict[str, Rows]:
         case ProblemsStageConfig():
             return {"Problems": [(key, str(value)) for key, value in config.problems.model_dump().items()]}
         case ReportStageConfig():
-            return {"Evaluations": [(config.label(name), path) for name, path in config.evaluations.items()]}
+            asked = [(name, f"{finding.metric}: {finding.claim}") for name, finding in config.findings.items()]
+            return {
+                "Evaluations": [(config.label(name), path) for name, path in config.evaluations.items()],
+                "Runs": [(config.label(name), path) for name, path in config.runs.items()],
+                "Findings": asked,
+            }
     return {}

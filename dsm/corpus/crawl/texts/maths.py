@@ -13,18 +13,18 @@ from dsm.corpus.crawl.pen import Pen
 from dsm.corpus.crawl.texts.code import Reserved, task
 
 _SHARES = {
-    "stories": 0.35,
+    "stories": 0.45,
     "zh_stories": 0.2,
-    "programs": 0.05,
-    "worksheet": 0.1,
-    "zh_worksheet": 0.05,
-    "qa": 0.06,
-    "forum": 0.05,
-    "notes": 0.03,
-    "encyclopaedia": 0.04,
-    "blog": 0.03,
+    "programs": 0.07,
+    "worksheet": 0.07,
+    "zh_worksheet": 0.04,
+    "qa": 0.04,
+    "forum": 0.04,
+    "notes": 0.02,
+    "encyclopaedia": 0.02,
+    "blog": 0.02,
     "zh_notes": 0.02,
-    "zh_forum": 0.02,
+    "zh_forum": 0.01,
 }
 
 
