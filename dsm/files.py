@@ -6,12 +6,13 @@ passes over it. A killed writer leaves such a file or folder behind; the next on
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,6 +77,19 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
     aside.rename(folder)
     flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Where runs share what one of them makes: one process of this machine at a time; the others wait, then look again.
+
+    The kernel lets go of the lock of a process that dies. A file system that cannot lock holds nobody up.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("wb") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def clear_partial_files(folder: Path) -> None:

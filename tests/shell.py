@@ -12,7 +12,11 @@ ranks=1
 : > commands
 make() { :; }
 source() { :; }
-dsm() { printf '%s\0' "$ranks" "$@" $'\n' >> commands; }
+dsm() {
+  if [ "${skip:-0}" -gt 0 ]; then skip=$((skip - 1)); return; fi
+  printf '%s\0' "$ranks" "$@" $'\n' >> commands
+  if [ -n "${skip:-}" ]; then exit; fi
+}
 torchrun() {
   local nodes=1
   if [ "$1" = --nnodes ]; then
@@ -32,12 +36,17 @@ srun() {
 """
 
 
-def launched(shell: str, folder: Path) -> list[tuple[int, list[str]]]:
+def launched(shell: str, folder: Path, after: int | None = None) -> list[tuple[int, list[str]]]:
     """(ranks, arguments) of every `dsm` that the lines would start in a folder.
 
     The ranks are what torchrun, srun or submitit were asked for; 1 without them.
+
+    Args:
+        after: pass over so many commands, which have run, and stop at the next one: those behind it may need what it
+            leaves.
     """
-    subprocess.run(["bash", "-c", _SHELL + shell], cwd=folder, check=True)
+    first = "" if after is None else f"skip={after}\n"
+    subprocess.run(["bash", "-c", first + _SHELL + shell], cwd=folder, check=True)
     found = []
     for line in (folder / "commands").read_text(encoding="utf-8").split("\n\0")[:-1]:
         ranks, *arguments = line.split("\0")[:-1]

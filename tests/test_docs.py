@@ -37,12 +37,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if title:
             (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / title).write_text(text, encoding="utf-8")
-    rows = [{"question": "1 + 1?", "answer": "2", "exercise": "1 + 1?", "worked": "It is 2.", "gold": "2", "kind": "a"}]
-    for name in ("train.jsonl", "textbook.jsonl", "benchmarks/fractions/test.jsonl"):
+    rows = [{"question": "1 + 1?", "answer": "2", "gold": "2", "kind": "a"}]
+    problems = "runs/problems/own-01234567/export"
+    for name in ("train.jsonl", "more.jsonl", "test.jsonl", f"{problems}/train.jsonl", f"{problems}/test.jsonl"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("MODEL", "TOKENIZER"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "runs/tokenize/own-01234567/export").mkdir(parents=True)
+    for name in ("MODEL", "TOKENIZER", "runs/tokenizer/own-01234567/export", "runs/sft/own-01234567/export"):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "tokenizer.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(OWN_CONF, "")  # what a command sets is taken back

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dsm.files import atomic_directory, atomic_file, atomic_write_text, clear_partial_files
+from dsm.files import atomic_directory, atomic_file, atomic_write_text, clear_partial_files, sole_writer
 
 SLAIN = """
 import os, signal, sys
@@ -105,3 +105,31 @@ def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
     clear_partial_files(tmp_path)
     clear_partial_files(tmp_path / "absent")
     assert sorted(os.listdir(tmp_path)) == [".hidden", "a", "b.partial"]
+
+
+MAKER = """
+import sys, time
+from pathlib import Path
+from dsm.files import atomic_directory, sole_writer
+folder = Path(sys.argv[1])
+with sole_writer(folder):
+    if not folder.is_dir():
+        with atomic_directory(folder) as aside:
+            time.sleep(0.2)
+            (aside / sys.argv[2]).write_text("made")
+"""
+
+
+def test_of_several_that_would_make_the_same_one_does_and_the_others_find_it(tmp_path: Path) -> None:
+    makers = [subprocess.Popen([sys.executable, "-c", MAKER, str(tmp_path / "shared"), str(n)]) for n in range(3)]
+    assert [maker.wait(60) for maker in makers] == [0, 0, 0]
+    assert len(list((tmp_path / "shared").iterdir())) == 1
+
+
+def test_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
+    held = "import sys, os, signal; from pathlib import Path; from dsm.files import sole_writer\n"
+    held += "with sole_writer(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    killed = subprocess.run([sys.executable, "-c", held, str(tmp_path / "shared")], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    with sole_writer(tmp_path / "shared"):
+        assert not (tmp_path / "shared").exists()

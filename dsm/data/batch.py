@@ -98,14 +98,14 @@ def collate(documents: Sequence[Document]) -> MicroBatch:
 
     A document without a stream that others have is zero there.
     """
-    ids = np.concatenate([document.ids for document in documents]).astype(np.int64)
-    trained = np.concatenate([document.trained for document in documents])
     lengths = [len(document.ids) for document in documents]
-    following = np.append(ids[1:], 0)
-    wanted = np.append(trained[1:], False)
     last = np.cumsum(lengths) - 1
-    following[last] = [0 if document.following is None else document.following for document in documents]
-    wanted[last] = [document.following is not None for document in documents]
+    ids = np.concatenate([document.ids for document in documents], dtype=np.int64)
+    targets = np.empty_like(ids)
+    targets[:-1] = ids[1:]
+    trained = np.concatenate([document.trained for document in documents])
+    np.putmask(targets[:-1], ~trained[1:], IGNORE)
+    targets[last] = [IGNORE if document.following is None else document.following for document in documents]
     streams = {}
     for name in dict.fromkeys(name for document in documents for name in document.streams):
         stream = np.zeros(len(ids), dtype=np.float32)
@@ -115,7 +115,7 @@ def collate(documents: Sequence[Document]) -> MicroBatch:
         streams[name] = torch.from_numpy(stream)
     return MicroBatch(
         input_ids=torch.from_numpy(ids),
-        targets=torch.from_numpy(np.where(wanted, following, IGNORE)),
+        targets=torch.from_numpy(targets),
         varlen=Varlen.from_lengths(lengths),
         sources=torch.tensor([document.source for document in documents], dtype=torch.int64),
         streams=streams,

@@ -25,7 +25,7 @@ from dsm.data.permutation import splitmix64
 from dsm.data.records import Rejected, content_fingerprint
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.files import atomic_directory, digest
+from dsm.files import atomic_directory, digest, sole_writer
 
 _FORMAT = 1  # raise it when the arrays' meaning changes
 
@@ -139,8 +139,9 @@ def tokenise_sources(
         facts[f"{key}.{name}"] = digest(source.model_dump(exclude={"path", "weight"}), content)
     facts |= {"data.template": template, "tokenizer": tokenizer_fingerprint(tokenizer), "format": str(_FORMAT)}
     folder = cache / f"instructions-{digest(list(facts.items()))[:16]}"  # a list: the sources' order is their number
-    if not folder.is_dir():
-        _write(sources, template, tokenizer, folder, key)
+    with sole_writer(folder):
+        if not folder.is_dir():
+            _write(sources, template, tokenizer, folder, key)
     return TokenisedSources(folder, facts)
 
 

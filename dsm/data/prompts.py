@@ -33,7 +33,7 @@ from dsm.data.prompt_rows import Asked, read_questions
 from dsm.data.records import RAW_CHARS, Record, Rejected, content_fingerprint, read_records
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.files import atomic_directory, atomic_write_text, digest
+from dsm.files import atomic_directory, atomic_write_text, digest, sole_writer
 from dsm.rollout.record import Prompt
 
 if TYPE_CHECKING:
@@ -201,8 +201,9 @@ def load_prompts(
             facts["chat_template"] = digest(tokenizer.chat_template)
         facts["format"] = str(_FORMAT)
         folder = cache / f"prompts-{digest(list(facts.items()))[:16]}"
-        if not folder.is_dir():
-            _write(config, tokenizer, folder, key)
+        with sole_writer(folder):
+            if not folder.is_dir():
+                _write(config, tokenizer, folder, key)
         return folder, facts
 
     folder, facts = make() if world is None else world.on_first(make)

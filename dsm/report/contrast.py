@@ -114,8 +114,8 @@ def unlike(benchmark: Benchmark, indices: Sequence[int], labels: Sequence[str]) 
 def _scores(
     benchmark: Benchmark, side: Sequence[int], sides: Sequence[int], metric: str, key: str, comparison: Comparison
 ) -> Scores:
-    """(evaluations of this side, items), the items in the order of the first evaluation of all `sides`."""
-    order = list(_records(benchmark, sides[0]))
+    """(evaluations of this side, items), the items in the order of the first evaluation of all that take part."""
+    order = list(_records(benchmark, min(sides)))
     rows = []
     for index in side:
         records = _records(benchmark, index)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dsm.evaluation.metrics import natural_key
@@ -42,9 +43,19 @@ def templates(package: str = "dsm.report") -> Environment:
 
 
 def render_html(
-    comparison: Comparison, *, title: str, items: int, output_chars: int, story: Story | None = None
+    comparison: Comparison,
+    *,
+    title: str,
+    items: int,
+    output_chars: int,
+    story: Story | None = None,
+    drawn: Mapping[str, str] | None = None,
 ) -> str:
-    """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle."""
+    """The page; `items` a benchmark go into the browser, texts beyond `output_chars` characters lose their middle.
+
+    Args:
+        drawn: the evaluations' figures (`plots.evaluation_figures`), where they have been drawn already.
+    """
     from markupsafe import Markup
 
     environment = templates()
@@ -61,8 +72,8 @@ def render_html(
 
     script = source("browser.js")
     benchmarks, references = comparison.benchmarks, comparison.references()
-    drawn = [(benchmark.title, plots.curves(comparison, benchmark)) for benchmark in benchmarks]
-    gaps = plots.differences(comparison)
+    drawn = plots.evaluation_figures(comparison, story.learning) if drawn is None else drawn
+    curves = [(benchmark.title, drawn.get(f"samples-{benchmark.name}")) for benchmark in benchmarks]
     environment.globals |= {
         "colour": charts.css_colour,
         "palette": charts.palette,
@@ -92,11 +103,11 @@ def render_html(
         benchmarks=benchmarks,
         references=references[:REFERENCE_COLUMNS],
         more_references=references[REFERENCE_COLUMNS:],
-        bars=figure(plots.accuracy_bars(comparison)),
+        bars=figure(drawn["accuracy"]),
         pairs=[(b, index, pair) for b in benchmarks for index, pair in enumerate(b.pairs) if pair is not None],
-        gaps=figure(gaps) if gaps else "",
-        curves=[(heading, figure(svg)) for heading, svg in drawn if svg],
-        learning=[(one.benchmark, figure(plots.learning(comparison, one))) for one in story.learning],
+        gaps=figure(drawn.get("differences", "")),
+        curves=[(heading, figure(svg)) for heading, svg in curves if svg],
+        learning=[(one.benchmark, figure(drawn[f"learning-{one.benchmark}"])) for one in story.learning],
         grouped=[part for benchmark in benchmarks if (part := _groups(benchmark))],
         browsed=[part for benchmark in benchmarks if (part := _browser(benchmark, items))],
     )

@@ -22,24 +22,14 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", html.escape(" ".join(visible(text).split()), quote=False))
 
 
-def figures(comparison: Comparison, story: Story | None = None) -> dict[str, str]:
-    """File name -> SVG, each on white, so that they can be placed anywhere."""
+def figures(
+    comparison: Comparison, story: Story | None = None, drawn: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """File name -> SVG, each on white, so that they can be placed anywhere; `drawn` as for `render_markdown`."""
     story = story or Story()
-    drawn = {_file(chart.name): chart.svg for section in (*story.before, *story.after) for chart in _charts(section)}
-    drawn |= dict(_evaluations(comparison, story))
-    return {name: on_white(svg) for name, svg in drawn.items()}
-
-
-def _evaluations(comparison: Comparison, story: Story) -> Iterator[tuple[str, str]]:
-    """The figures of the results: file name, SVG."""
-    yield "accuracy.svg", plots.accuracy_bars(comparison)
-    if svg := plots.differences(comparison):
-        yield "differences.svg", svg
-    for benchmark in comparison.benchmarks:
-        if svg := plots.curves(comparison, benchmark):
-            yield _file(f"samples-{benchmark.name}"), svg
-    for one in story.learning:
-        yield _file(f"learning-{one.benchmark}"), plots.learning(comparison, one)
+    found = {chart.name: chart.svg for section in (*story.before, *story.after) for chart in _charts(section)}
+    found |= plots.evaluation_figures(comparison, story.learning) if drawn is None else drawn
+    return {_file(name): on_white(svg) for name, svg in found.items()}
 
 
 def _file(name: str) -> str:
@@ -50,9 +40,16 @@ def _charts(section: Section) -> list[Chart]:
     return [chart for block in section.blocks if isinstance(block, Charts) for chart in block.charts]
 
 
-def render_markdown(comparison: Comparison, *, title: str, story: Story | None = None) -> str:
-    """The text; its figures are those of `figures`, in the folder `plots` beside it."""
+def render_markdown(
+    comparison: Comparison, *, title: str, story: Story | None = None, drawn: Mapping[str, str] | None = None
+) -> str:
+    """The text; its figures are those of `figures`, in the folder `plots` beside it.
+
+    Args:
+        drawn: the evaluations' figures (`plots.evaluation_figures`), where they have been drawn already.
+    """
     story = story or Story()
+    drawn = plots.evaluation_figures(comparison, story.learning) if drawn is None else drawn
     labels = [escape(label) for label in comparison.labels]
     base = labels[comparison.baseline]
     parts = [f"# {escape(title)}"]
@@ -68,7 +65,7 @@ def render_markdown(comparison: Comparison, *, title: str, story: Story | None =
     if len(labels) > 1:
         note += f"; in brackets the relative improvement over {base}; the best of each row is bold"
     parts.append(note + (". † other protocol, ‡ other items: see above." if warnings else "."))
-    parts += [_image(name) for name, _ in _evaluations(comparison, story)]
+    parts += [_image(_file(name)) for name in drawn]
     parts += [text for section in story.after for text in _section(section)]
     if pairs := _pairs(comparison, labels):
         parts += [f"## Against {base}, item by item", pairs]

@@ -13,6 +13,14 @@ from dsm.report.learning import Learning
 REFERENCE_MARKERS = "Ds^v"
 
 
+def evaluation_figures(comparison: Comparison, learnt: Sequence[Learning] = ()) -> dict[str, str]:
+    """All of them by name: accuracy, differences, samples-BENCHMARK, learning-BENCHMARK; those that there are."""
+    drawn = {"accuracy": accuracy_bars(comparison), "differences": differences(comparison)}
+    drawn |= {f"samples-{benchmark.name}": curves(comparison, benchmark) for benchmark in comparison.benchmarks}
+    drawn |= {f"learning-{one.benchmark}": learning(comparison, one) for one in learnt}
+    return {name: svg for name, svg in drawn.items() if svg}
+
+
 def accuracy_bars(comparison: Comparison) -> str:
     """Accuracy of every model on every benchmark with 95 % intervals, and the references beside them."""
     models, benchmarks = len(comparison.labels), comparison.benchmarks

@@ -1,6 +1,6 @@
-"""`stage=report`: several evaluations side by side, as HTML and Markdown.
+"""`stage=report`: evaluations side by side and the runs that led to them, as HTML and Markdown.
 
-The same evaluations give the same files, byte for byte: nothing of the clock or the machine goes in.
+The same evaluations and runs give the same files, byte for byte: nothing of the clock or the machine goes in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from dsm.files import atomic_write_text
 from dsm.report import findings, phases
 from dsm.report.compare import Comparison, compare
 from dsm.report.learning import load_learning
+from dsm.report.plots import evaluation_figures
 from dsm.report.story import Story, tell
+from dsm.runtime.light import light_session
 
 log = logging.getLogger("dsm")
 WIDTH = 120
@@ -41,46 +43,49 @@ def make_report(config: ReportStageConfig) -> dict[str, Any]:
     learning = load_learning({config.label(name): folder for name, folder in config.curves.items()})
     story = tell(config, comparison, learning)
 
-    from dsm.runtime.session import session  # brings torch; what is wrong with the paths has been said by now
-
-    with session(config) as here:
+    with light_session(config) as run:
+        log.info("run folder: %s", run.path)
         for where, text in comparison.warnings():
             log.warning("%s: %s", where, text)
-        written = write_report(comparison, config.report, here.run.path, story)
+        written = write_report(comparison, config.report, run.path, story)
         final: dict[str, Any] = {f"report/{file.suffix[1:]}": str(file) for file in written}
-        final |= (
-            {"warnings": len(comparison.warnings())} | _numbers(comparison, names) | findings.numbers(story.findings)
-        )
+        final |= {"warnings": len(comparison.warnings()), **_numbers(comparison, names)}
+        final |= findings.numbers(story.findings)
         if story.phases is not None:
             final |= phases.numbers(story.phases)
         for line in terminal(comparison, story).splitlines():
             log.info("%s", line)
         for file in written:
             log.info("report: %s", file)
-        atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2, ensure_ascii=False) + "\n")
+        atomic_write_text(run.path / "metrics.json", json.dumps(final, indent=2, ensure_ascii=False) + "\n")
         return final
 
 
 def write_report(comparison: Comparison, config: ReportConfig, folder: Path, story: Story | None = None) -> list[Path]:
     """Write `report.html`, `report.md` with `plots/*.svg`, as asked, and `report.txt`; returns the reports' paths."""
     story = story or Story()
+    drawn = evaluation_figures(comparison, story.learning)
     written = []
     if "html" in config.formats:
         from dsm.report.html import render_html
 
         text = render_html(
-            comparison, title=config.title, items=config.items, output_chars=config.output_chars, story=story
+            comparison,
+            title=config.title,
+            items=config.items,
+            output_chars=config.output_chars,
+            story=story,
+            drawn=drawn,
         )
         written.append(folder / "report.html")
         atomic_write_text(written[-1], text)
     if "markdown" in config.formats:
         from dsm.report.markdown import figures, render_markdown
 
-        drawn = figures(comparison, story)
-        for name, svg in drawn.items():
+        for name, svg in figures(comparison, story, drawn).items():
             atomic_write_text(folder / "plots" / name, svg + "\n")
         written.append(folder / "report.md")
-        atomic_write_text(written[-1], render_markdown(comparison, title=config.title, story=story))
+        atomic_write_text(written[-1], render_markdown(comparison, title=config.title, story=story, drawn=drawn))
     written.append(folder / "report.txt")
     atomic_write_text(written[-1], terminal(comparison, story))
     return written

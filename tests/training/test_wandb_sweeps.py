@@ -163,6 +163,7 @@ def test_a_run_of_the_agent(lab: Lab, start: Any, offline: list[str], tmp_path: 
     curves = []
     for run_id in ("first", "again"):
         assert main(start(command, {"optim.lr": 2e-3}, run_id)) == 0
+        wandb.teardown()  # as each run of an agent is a process of its own
         folder = run_folder(runs)
         assert (folder / "wandb_id").read_text() == run_id
         found = records(folder, run_id)
@@ -171,6 +172,5 @@ def test_a_run_of_the_agent(lab: Lab, start: Any, offline: list[str], tmp_path: 
         config = {item.key: json.loads(item.value_json) for item in run.config.update}
         assert config["optim.lr"] == 2e-3
         curves.append(logged(found, "validation/loss"))
-        wandb.teardown()  # as each run of an agent is a process of its own
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert curves == [[line["validation/loss"] for line in lines if "validation/loss" in line]] * 2

@@ -92,10 +92,10 @@ def _sections(config: RunConfig) -> dict[str, Rows]:
         case ProblemsStageConfig():
             return {"Problems": [(key, str(value)) for key, value in config.problems.model_dump().items()]}
         case ReportStageConfig():
-            asked = [(name, f"{finding.metric}: {finding.claim}") for name, finding in config.findings.items()]
-            return {
+            sections = {
                 "Evaluations": [(config.label(name), path) for name, path in config.evaluations.items()],
                 "Runs": [(config.label(name), path) for name, path in config.runs.items()],
-                "Findings": asked,
+                "Findings": [(name, f"{one.metric}: {one.claim}") for name, one in config.findings.items()],
             }
+            return {title: rows for title, rows in sections.items() if rows}
     return {}

@@ -11,6 +11,8 @@ from dsm.config.plan.table import Rows, columns, duration
 from dsm.config.references import Step
 from dsm.config.run import RunConfig
 
+_NAMED = 4  # benchmarks of an evaluation; of more only their number is told
+
 
 def pipeline_rows(steps: Sequence[Step], plans: Sequence[Mapping[str, Rows]], at_once: int) -> Rows:
     """A line a step, then the whole.
@@ -61,8 +63,9 @@ def _what(config: RunConfig, plan: Mapping[str, Rows]) -> str:
     """What a step does in a few words, where its stage alone does not say it."""
     match config:
         case EvalConfig():
-            answers = config.sampling.n
-            text = f"{', '.join(config.benchmarks)}: {answers:,} answer{'s' if answers > 1 else ''} an item"
+            names, answers = list(config.benchmarks), config.sampling.n
+            asked = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} benchmarks"
+            text = f"{asked}: {answers:,} answer{'s' if answers > 1 else ''} an item"
         case MineConfig():
             text = f"at most {config.rounds.max} rounds"
         case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice, pairwise, starmap
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -171,31 +171,16 @@ class Mixture:
 
     def _documents(self, store: TokenStore, pieces: Pieces, source: int) -> list[list[Document]]:
         """Pieces as documents; as one document a row where documents are not masked."""
-        bounds, read, trained = pieces.rows.tolist(), store.read, self._trained
-        each = zip(pieces.starts.tolist(), pieces.stops.tolist(), pieces.goes_on.tolist(), strict=True)
-
-        def document(start: int, stop: int, more: bool) -> Document:
-            tokens, length = read(start, stop + more), stop - start
-            return Document(tokens[:length], trained[:length], source, int(tokens[length]) if more else None)
-
-        if len(pieces.starts) == len(bounds) - 1:  # a piece a row
-            return [[document] for document in starmap(document, each)]
-        if not pieces.contiguous:
-            rows = [list(starmap(document, islice(each, last - first))) for first, last in pairwise(bounds)]
-            return rows if self._config.mask_documents else [[self._joined(row)] for row in rows]
-        rows = []
-        for first, last in pairwise(bounds):
-            row = list(islice(each, last - first))
-            base, (_, end, more) = row[0][0], row[-1]
-            tokens = read(base, end + more)  # only the last of contiguous pieces can go on
-            documents = []
-            for start, stop, more in row:
-                if stop > start:
-                    following = int(tokens[stop - base]) if more else None
-                    ids = tokens[start - base : stop - base]
-                    documents.append(Document(ids, trained[: stop - start], source, following))
-            rows.append(documents)
-        return rows
+        lengths, trained = (pieces.stops - pieces.starts).tolist(), self._trained
+        found = store.read_many(pieces.starts, pieces.stops + pieces.goes_on)
+        documents = [
+            Document(tokens[:length], trained[:length], source, tokens.item(length) if more else None)
+            for tokens, length, more in zip(found, lengths, pieces.goes_on.tolist(), strict=True)
+        ]
+        rows = [documents[first:last] for first, last in pairwise(pieces.rows.tolist())]
+        if self._config.mask_documents or len(documents) == len(rows):
+            return rows
+        return [[self._joined(row)] for row in rows]
 
     def _joined(self, row: list[Document]) -> Document:
         """The documents of a row as one."""

@@ -22,16 +22,14 @@ class Pieces(NamedTuple):
 
     Attributes:
         rows: (R + 1,) row r holds pieces [rows[r], rows[r + 1]).
-        starts, stops: (P,) tokens of each piece.
+        starts, stops: (P,) tokens of each piece, one at least.
         goes_on: (P,) bool, whether its document goes on behind it.
-        contiguous: whether each piece of a row starts where the one before stops.
     """
 
     rows: Ints
     starts: Ints
     stops: Ints
     goes_on: NDArray[np.bool_]
-    contiguous: bool
 
 
 class Rows(Protocol):
@@ -85,7 +83,7 @@ class CutRows:
 def cut_pieces(store: TokenStore, starts: Ints, stops: Ints, mask_documents: bool) -> Pieces:
     """Stretches of a store as rows: their documents, or each as one piece where documents are not masked."""
     if not mask_documents:
-        return Pieces(np.arange(len(starts) + 1), starts, stops, stops < store.tokens, contiguous=True)
+        return Pieces(np.arange(len(starts) + 1), starts, stops, stops < store.tokens)
     ends = store.ends
     first = np.searchsorted(ends, starts, side="right")  # the document of the first token
     counts = np.searchsorted(ends, stops, side="left") - first + 1  # up to that of the last token
@@ -96,7 +94,9 @@ def cut_pieces(store: TokenStore, starts: Ints, stops: Ints, mask_documents: boo
     piece_starts = np.empty_like(piece_stops)  # where the piece before stops, within the row
     piece_starts[1:] = piece_stops[:-1]
     piece_starts[bounds[:-1]] = starts
-    return Pieces(bounds, piece_starts, piece_stops, document_ends > piece_stops, contiguous=True)
+    filled = piece_stops > piece_starts  # a document may be empty
+    bounds = np.concatenate([[0], np.cumsum(filled)])[bounds]
+    return Pieces(bounds, piece_starts[filled], piece_stops[filled], (document_ends > piece_stops)[filled])
 
 
 class BestFitRows:
@@ -115,7 +115,7 @@ class BestFitRows:
         starts, goes_on = self._packed.find(lengths, chosen)
         # Longest first is the packing's order; nothing that reads a row shall depend on it.
         order = np.lexsort((key_of(*self._key, _PLACES, epochs[row], starts), row))
-        return Pieces(bounds, starts[order], (starts + lengths)[order], goes_on[order], contiguous=False)
+        return Pieces(bounds, starts[order], (starts + lengths)[order], goes_on[order])
 
     def describe(self) -> str:
         """How full sequences are, and documents split."""

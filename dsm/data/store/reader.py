@@ -116,6 +116,25 @@ class TokenStore:
             start, shard = end, shard + 1
         return np.concatenate(parts) if parts else np.empty(0, self._type)
 
+    def read_many(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[Tokens]:
+        """Stretches of tokens as `read` gives them, in a fraction of the time that it takes one by one.
+
+        Args:
+            starts, stops: (N,) each.
+
+        Raises:
+            IndexError: as in `read`.
+        """
+        borders = np.asarray(self._starts)
+        shards = np.clip(np.searchsorted(borders, starts, side="right") - 1, 0, len(self._files) - 1)
+        first, end = borders[shards], borders[shards + 1]
+        maps = {shard: self._map(shard) for shard in np.unique(shards).tolist()}
+        places = zip(shards.tolist(), (starts - first).tolist(), (stops - first).tolist(), strict=True)
+        found = [maps[shard][start:stop] for shard, start, stop in places]
+        for odd in np.flatnonzero((starts < first) | (stops < starts) | (stops > end)).tolist():
+            found[odd] = self.read(int(starts[odd]), int(stops[odd]))  # across shards, or not there
+        return found
+
     @property
     def ends(self) -> NDArray[np.int64]:
         """(documents,) where each document ends, its end token included; the first begins at 0.

@@ -27,7 +27,7 @@ from dsm.data.layouts import RowError, Turn
 from dsm.data.records import Record, Rejected, content_fingerprint, raw_row, read_records
 from dsm.data.tokenizer import tokenizer_fingerprint
 from dsm.errors import UserError
-from dsm.files import atomic_directory, digest
+from dsm.files import atomic_directory, digest, sole_writer
 from dsm.models.reward import Supervision
 from dsm.runtime import watch
 from dsm.training.reward.batch import LABEL
@@ -163,8 +163,9 @@ def tokenise_solutions(
     facts |= {"data.template": template, "data.labels": labels, "supervision": supervision, "format": str(_FORMAT)}
     facts["tokenizer"] = tokenizer_fingerprint(tokenizer)
     folder = cache / f"judged-{digest(list(facts.items()))[:16]}"
-    if not folder.is_dir():
-        _write(sources, supervision, labels, template, tokenizer, folder)
+    with sole_writer(folder):
+        if not folder.is_dir():
+            _write(sources, supervision, labels, template, tokenizer, folder)
     return TokenisedSolutions(folder, facts)
 
 
