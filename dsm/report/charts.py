@@ -58,6 +58,8 @@ _STYLE = {
     "savefig.facecolor": "none",
 }
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+_EDGE = 0.88
+"""From this share of the axes' width on, a line ends at the right."""
 MANY = 60
 """A line of more points is drawn faintly, with its running mean over it."""
 
@@ -212,17 +214,30 @@ def _smooth(values: Sequence[float]) -> Sequence[float]:
 
 
 def name_ends(axes: Any, ends: Sequence[tuple[str, int, float, float]], gap: float = 0.085) -> None:
-    """Write names beside the ends (label, colour, x, y) of lines, moved apart where they would touch."""
+    """Write names at the ends (label, colour, x, y) of lines: beside the axes, moved apart where they would touch.
+
+    A line that ends well before the right edge has its name above its end.
+    """
     axes.get_xlim(), axes.get_ylim()  # settles the limits, which the transformations below take as they are
-    places = [axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for _, _, x, y in ends]
-    order = sorted(range(len(ends)), key=lambda index: float(places[index][1]))
-    heights = spread([float(places[index][1]) for index in order], gap)
-    for index, height in zip(order, heights, strict=True):
-        label, number, _, _ = ends[index]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    places = [(float(x), float(y)) for x, y in (to_axes.transform((x, y)) for _, _, x, y in ends)]
+    order = sorted((i for i, (x, _) in enumerate(places) if x > _EDGE), key=lambda i: places[i][1])
+    heights = dict(zip(order, spread([places[i][1] for i in order], gap), strict=True))
+    for index, (label, number, _, _) in enumerate(ends):
+        beside = index in heights
         axes.annotate(
-            label, (1.0, height), (5, 0), xycoords="axes fraction", textcoords="offset points", va="center",
-            size=8.5, color=colour(number), weight="bold", annotation_clip=False,
-        )  # fmt: skip
+            label,
+            (1.0, heights[index]) if beside else places[index],
+            (5, 0) if beside else (0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="center" if beside else "bottom",
+            ha="left" if beside else "center",
+            size=8.5,
+            color=colour(number),
+            weight="bold",
+            annotation_clip=False,
+        )
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
@@ -271,7 +286,14 @@ def bar_chart(
         axes.set_title(title)
         axes.grid(visible=False, axis="y")
         if len(parts) > 1:
-            figure.legend(loc="outside lower left", ncols=4, handlelength=1.1, columnspacing=1.4, fontsize=8.5)
+            columns = min(len(parts), 3 if width == PANEL else 6)
+            figure.legend(loc="outside lower left", ncols=columns, handlelength=1.1, columnspacing=1.4, fontsize=8.5)
+                loc="outside lower left",
+                ncols=min(len(parts), 3 if width == PANEL else 6),
+                handlelength=1.1,
+                columnspacing=1.4,
+                fontsize=8.5,
+            )
     return drawn[0]
 
 

@@ -189,8 +189,16 @@ def mean_bounds(scores: Sequence[Scores], *, seed: int = 0) -> tuple[float, floa
 
 
 def side_mean(comparison: Comparison, side: Sequence[int], benchmarks: Sequence[str], seed: int = 0) -> Interval:
-    """A side's mean accuracy over benchmarks, each with the same weight, with its interval."""
+    """A side's mean accuracy over benchmarks, each with the same weight, with its interval.
+
+    One evaluation on one benchmark has the interval of its own results (Wilson's where each item has one answer).
+    """
     asked = [benchmark for benchmark in comparison.benchmarks if benchmark.name in benchmarks]
+    if len(asked) == len(side) == 1:
+        entry = asked[0].entries[side[0]]
+        assert entry is not None
+        accuracy = entry.metrics.accuracy
+        return Interval(accuracy.value, accuracy.low, accuracy.high)
     scores = [_scores(benchmark, side, side, "accuracy", "", comparison) for benchmark in asked]
     value = math.fsum(float(each.mean()) for each in scores) / len(scores)
     low, high = mean_bounds(scores, seed=seed)

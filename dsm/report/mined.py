@@ -21,8 +21,9 @@ def section(runs: Sequence[Run]) -> Section | None:
     if not found:
         return None
     blocks: list[Block] = []
+    crawls = [_crawl(run) for run in of_stage(runs, "crawl")]
     for run in found:
-        blocks += _run(run, len(found) > 1)
+        blocks += _run(run, crawls if run is found[0] else [], len(found) > 1)
     lead = (
         "A classifier learns from a seed, ranks the pages of the crawl and keeps the best; domains that come up often "
         "are annotated, their missed pages join the seed, and the next round begins. The paper's four rounds over "
@@ -31,10 +32,14 @@ def section(runs: Sequence[Run]) -> Section | None:
     return Section("mined", "What was mined", lead, blocks)
 
 
-def _run(run: Run, several: bool) -> list[Block]:
+def _crawl(run: Run) -> Fact:
+    return Fact(count(run.final["pages"]), "pages made up", f"{run.final['math/pages']:,} of mathematics")
+
+
+def _run(run: Run, crawls: Sequence[Fact], several: bool) -> list[Block]:
     rounds = [row for row in run.rows if "round" in row]
     name = f"{run.label}: " if several else ""
-    blocks: list[Block] = [Facts(_facts(run, rounds))]
+    blocks: list[Block] = [Facts([*crawls, *_facts(run, rounds)])]
     charts = _charts(run, rounds)
     if charts:
         blocks.append(Charts(charts, title=f"{name}Round by round"))

@@ -90,10 +90,10 @@ def _asked(runs: Sequence[Run]) -> Table:
 
 def _realised(runs: Sequence[Run]) -> list[Block]:
     """The tokens seen of each source as stacked bars, a run each."""
-    names = list(dict.fromkeys(name for run in runs for name in run.config["mix"]["sources"]))
-    if len(names) < 2:
+    tints = _tints(runs)
+    if len(tints) < 2:
         return []
-    parts = [(name, number, [_seen(run, name) for run in runs]) for number, name in enumerate(names)]
+    parts = [(name, number, [_seen(run, name) for run in runs]) for name, number in tints.items()]
     labels = [run.label for run in runs]
     return [Charts([Chart("mix", bar_chart("Tokens seen", labels, parts, xlabel="tokens", width=WIDE))], size="wide")]
 
@@ -120,21 +120,48 @@ def _size(path: str | None) -> int | None:
 def _losses(runs: Sequence[Run]) -> list[Chart]:
     """One panel for all runs, one for each run with several sources, one for what is held out."""
     charts = []
-    lines = [Line(run.label, number, *run.series("train/loss", _OVER)) for number, run in enumerate(runs)]
+    began = _began(runs)
+    lines = []
+    for number, run in enumerate(runs):
+        x, y = run.series("train/loss", _OVER)
+        lines.append(Line(run.label, number, [began[run.name] + place for place in x], y))
     lines = [line for line in lines if line.x]
     if lines:
-        charts.append(Chart("loss", line_chart("Training loss", lines, xlabel="tokens")))
+        xlabel = "tokens, with those of the run before" if any(began.values()) else "tokens"
+        charts.append(Chart("loss", line_chart("Training loss", lines, xlabel=xlabel)))
+    tints = _tints(runs)
     for run in runs if len(runs) <= _MANY_RUNS else ():
         names = run.keys("train/loss/")
-        parts = [Line(name, number, *run.series(f"train/loss/{name}", _OVER)) for number, name in enumerate(names)]
+        parts = [Line(name, tints.get(name, 0), *run.series(f"train/loss/{name}", _OVER)) for name in names]
         if len(parts) > 1:
             title = f"{run.label}: training loss by source"
             charts.append(Chart(f"loss-{run.name}-sources", line_chart(title, parts, xlabel="tokens")))
-        held = [Line(name, number, *_held_out(run, name)) for number, name in enumerate(run.keys("validation/loss/"))]
+        held = [Line(name, tints.get(name, 0), *_held_out(run, name)) for name in run.keys("validation/loss/")]
         if held and any(len(line.x) > 1 for line in held):
             title = f"{run.label}: held-out loss"
             charts.append(Chart(f"loss-{run.name}-held-out", line_chart(title, held, xlabel="tokens")))
     return charts
+
+
+def _tints(runs: Sequence[Run]) -> dict[str, int]:
+    """The colour of each source, the same in every chart."""
+    names = dict.fromkeys(name for run in runs for name in run.config["mix"]["sources"])
+    return {name: number for number, name in enumerate(names)}
+
+
+def _began(runs: Sequence[Run]) -> dict[str, float]:
+    """The tokens that a run's model had seen before, in those of these runs that it goes on from."""
+    exports = {(run.folder / "export").resolve(): run for run in runs}
+    began: dict[str, float] = {}
+    for run in runs:
+        seen, here, passed = 0.0, run, {run.name}
+        while (path := here.config.get("model", {}).get("path")) and (before := exports.get(Path(path).resolve())):
+            if before.name in passed:
+                break
+            passed.add(before.name)
+            seen, here = seen + before.final["total/positions"], before
+        began[run.name] = seen
+    return began
 
 
 def _held_out(run: Run, name: str) -> tuple[list[float], list[float]]:
@@ -146,11 +173,22 @@ def _held_out(run: Run, name: str) -> tuple[list[float], list[float]]:
 
 def _last_losses(runs: Sequence[Run]) -> list[Table]:
     """The last held-out loss of every run and source, where there is more than one run to compare."""
-    names = list(dict.fromkeys(name for run in runs for name in run.keys("validation/loss/")))
-    if len(runs) < 2 or not names:
+    found = {run.label: losses for run in runs if (losses := _last_of(run))}
+    names = [name for name in _tints(runs) if any(name in losses for losses in found.values())]
+    if len(found) < 2 or not names:
         return []
-    rows: list[list[Cell | str]] = []
-    for run in runs:
-        cells = [run.final.get(f"validation/loss/{name}") for name in names]
-        rows.append([run.label, *("–" if value is None else f"{value:.3f}" for value in cells)])
+    rows: list[list[Cell | str]] = [
+        [label, *(f"{losses[name]:.3f}" if name in losses else "–" for name in names)]
+        for label, losses in found.items()
+    ]
     return [Table(["run", *names], rows, title="Held-out loss at the end, by source")]
+
+
+def _last_of(run: Run) -> dict[str, float]:
+    """Source -> held-out loss; of a single source the run writes one number without its name."""
+    names = list(run.config["mix"]["sources"])
+    if len(names) == 1:
+        found = {names[0]: run.final.get("validation/loss")}
+    else:
+        found = {name: run.final.get(f"validation/loss/{name}") for name in names}
+    return {name: float(value) for name, value in found.items() if value is not None}

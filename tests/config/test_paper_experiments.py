@@ -26,27 +26,33 @@ def steps(experiment: str, *settings: str) -> dict[str, Step]:
 
 
 def test_code_first_and_arxiv_only_share_their_runs() -> None:
-    """All that both of them train and measure; every model that meets mathematics has met equally much of it."""
-    code, arxiv = steps("code_first"), steps("arxiv_only")
+    """All that both train and measure; every model that meets mathematics meets equally much of it."""
+    code, arxiv = steps("code_first"), steps("arxiv_only", "vars.seeds=[0,1]")
     shared = {name for name in code if name in arxiv and code[name].folder == arxiv[name].folder}
     assert shared == (code.keys() & arxiv.keys()) - {"report"}
     trained = {"general-0", "code-0", "maths-general_maths-0", "maths-code_maths-0"}
     assert shared > trained | {"crawl", "tokenizer", "stores", "after_general-0", "after_maths-code_maths-0"}
-    mathematics, first = {}, {}
-    for name, step in (code | arxiv).items():
+    read: dict[str, dict[str, int]] = {}
+    for name, step in (arxiv | code).items():
         if isinstance(step.config, PretrainConfig):
-            sources, tokens = step.config.mix.sources, step.config.trainer.tokens
-            shares = {
-                source: each.weight / sum(one.weight for one in sources.values()) for source, each in sources.items()
-            }
-            mathematics[name] = round(shares.get("maths", 0) * tokens)
-            first[name] = round(shares.get("code", 0) * tokens)
-    assert len({mathematics[name] for name in ("maths-maths-0", "maths-code_maths-0", "mixed-0")}) == 1
-    assert first["mixed-0"] == first["code-0"] == pytest.approx(mathematics["mixed-0"] * 400 / 150, rel=1e-3)
+            weights = {source: one.weight for source, one in step.config.mix.sources.items()}
+            tokens = step.config.trainer.tokens / sum(weights.values())
+            read[name] = {source: round(weight * tokens) for source, weight in weights.items()}
+    assert len({read[name]["maths"] for name in ("maths-maths-0", "maths-code_maths-0", "mixed-0")}) == 1
+    assert read["mixed-0"]["code"] == read["code-0"]["code"] == read["general-0"]["general"]
+    assert read["code-0"]["code"] == pytest.approx(read["mixed-0"]["maths"] * 400 / 150, rel=1e-3)
+    assert sum(read["raw-1"].values()) == read["academic-code_academic-1"]["academic"] == read["mixed-0"]["maths"]
+    report = arxiv["report"].config
+    assert isinstance(report, ReportStageConfig)
+    for finding in report.findings.values():
+        for side in (finding.higher, finding.than):
+            found = [name for name in report.evaluations if name.rpartition("-")[0] in side]
+            assert {name.rpartition("-")[2] for name in found} == {"0", "1"}, "each seed's evaluation"
 
 
 def test_iterative_starts_where_paradigm_does_and_draws_as_many_answers() -> None:
-    paradigm, iterative = steps("paradigm"), steps("iterative")
+    paradigm = steps("paradigm", "steps.after=null", "steps.iterated_grpo=null", "steps.report=null")
+    iterative = steps("iterative", "steps.after=null", "steps.report=null")
     for name in ("problems", "tokenizer", "sft", "start"):
         assert paradigm[name].folder == iterative[name].folder
     drawn = {}
@@ -56,14 +62,3 @@ def test_iterative_starts_where_paradigm_does_and_draws_as_many_answers() -> Non
     halves = drawn.pop("half-0") + drawn.pop("second_half-0")
     assert set(drawn.values()) == {halves}
     assert {"rl-one_run-0", "rl-two_rounds-0", "rl-grpo-0"} < drawn.keys()
-
-
-@pytest.mark.parametrize("experiment", ["code_first", "arxiv_only", "iterative", "maj_pass"])
-def test_findings_are_of_all_seeds(experiment: str) -> None:
-    """With several seeds each side of a finding stands for the models of all of them."""
-    report = steps(experiment, "vars.seeds=[3,4]")["report"].config
-    assert isinstance(report, ReportStageConfig)
-    assert report.findings
-    for finding in report.findings.values():
-        for side in (finding.higher, finding.than):
-            assert side in (["start"], ["instruct"]) or {name.rpartition("-")[2] for name in side} == {"3", "4"}

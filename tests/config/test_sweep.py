@@ -15,6 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dsm.cli import main
+from dsm.config.listing import OWN_CONF
 from dsm.config.outcomes import Goal, Outcome, outcome_table, ranked, unbeaten
 from dsm.errors import NonFiniteError, StoppedError, UserError
 
@@ -49,10 +50,28 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise NonFiniteError("ran away")
         if size == 668:
             raise StoppedError(15, "stopped")  # type: ignore[arg-type]
-        return {"tokenizer/bytes_per_token": float(size), "export": f"out/{size}", "text": "x"}
+        folder = Path(f"out/{size}")
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [{"step": step, METRIC: size * step} for step in (1, 2)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return {METRIC: float(size), "seconds": (size - 350) ** 2 / 100, "export": f"{folder}/export", "text": "x"}
 
     monkeypatch.setitem(sys.modules, "dsm.training.stages", SimpleNamespace(train_tokenizer=run))
     return runs
+
+
+SFT = ["tokenizer.path=t", "data.sources.a.path=a.jsonl"]
+
+
+def own_experiments(monkeypatch: pytest.MonkeyPatch, **experiments: str) -> None:
+    """Experiments of the user's own: NAME="settings"."""
+    folder = Path("out/own/experiment")
+    folder.mkdir(parents=True)
+    head = "# @package _global_\ndefaults:\n  - override /stage: "
+    for name, settings in experiments.items():
+        stage = "sft" if "trainer" in settings else "tokenizer"
+        (folder / f"{name}.yaml").write_text(f"{head}{stage}\nname: {name}\n{settings}\n")
+    monkeypatch.setenv(OWN_CONF, "out/own")
 
 
 def sweep_folder() -> Path:
@@ -116,8 +135,8 @@ def test_a_grid_of_runs(stage: list[Any], capsys: pytest.CaptureFixture[str]) ->
     assert {config.seed for config in stage} == {7}
     assert capsys.readouterr().out.splitlines() == [
         "tokenizer/bytes_per_token  settings                  export",
-        "                      300  tokenizer.vocab_size=300  out/300",
-        "                      400  tokenizer.vocab_size=400  out/400",
+        "                      300  tokenizer.vocab_size=300  out/300/export",
+        "                      400  tokenizer.vocab_size=400  out/400/export",
     ]
     assert sorted(path.name for path in sweep_folder().iterdir()) == ["0.json", "1.json", "multirun.yaml", "summary.html"]
 
@@ -190,10 +209,89 @@ def test_all_ranks_draw_alike(stage: list[Any], monkeypatch: pytest.MonkeyPatch)
 def test_experiments_can_be_swept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Then every run has groups of its own."""
     own_experiments(monkeypatch, short="trainer: {steps: 30}", long="trainer: {steps: 300}")
+    Path("t").mkdir()
     assert main(["-m", "experiment=short,long", *SFT, "mode=plan"]) == 0
     out = capsys.readouterr().out
-    assert "30 steps" in out
-    assert "300 steps" in out
+    assert "short-" in out
+    assert "long-" in out
+
+
+PARAMS = "hydra: {sweeper: {params: {tokenizer.vocab_size: '300,400', seed: '0,1'}}}"
+
+
+def test_an_experiment_brings_what_is_swept(
+    stage: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without -m it is one run; with it all are checked first, and the command line has the last word on each key."""
+    own_experiments(monkeypatch, mine=PARAMS, wrong=PARAMS.replace("300", "3"))
+    rest = ["data.sources.a.path=a.jsonl", "paths.runs=out"]
+    assert main(["experiment=mine", *rest]) == 0
+    assert main(["-m", "experiment=mine", *rest, "seed=5"]) == 0
+    assert [(config.tokenizer.vocab_size, config.seed) for config in stage[1:]] == [(300, 5), (400, 5)]
+    assert main(["-m", "experiment=mine", *rest]) == 0
+    assert len(stage) == 1 + 2 + 4
+    assert main(["-m", "experiment=wrong", *rest]) == 2
+    assert "tokenizer.vocab_size=3: must be at least 264" in capsys.readouterr().err
+    assert len(stage) == 7
+
+
+def test_a_stopped_sweep_goes_on(stage: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command, or one with more trials, takes up the same folder, and all runs are in it at the end."""
+    search = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "tokenizer.vocab_size=range(300,600)"]
+    assert sweep(*search, "hydra.sweeper.n_trials=6") == 0
+    first = [config.tokenizer.vocab_size for config in stage]
+    whole = (sweep_folder() / "summary.html").read_bytes()
+    run, stopped = sys.modules["dsm.training.stages"].train_tokenizer, StoppedError(15, "stopped")  # type: ignore[arg-type]
+
+    def stop_at_third(config: Any) -> dict[str, Any]:
+        if config.tokenizer.vocab_size == first[2]:
+            raise stopped
+        return run(config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["dsm.training.stages"], "train_tokenizer", stop_at_third)
+        assert sweep(*search, "hydra.sweeper.n_trials=6") == 128 + 15
+    assert len(list(sweep_folder().glob("*.json"))) == 2
+    stage.clear()
+    assert sweep(*search, "hydra.sweeper.n_trials=6") == 0
+    assert [config.tokenizer.vocab_size for config in stage] == first
+    assert (sweep_folder() / "summary.html").read_bytes() == whole
+    assert sweep(*search, "hydra.sweeper.n_trials=7") == 0
+    assert [config.tokenizer.vocab_size for config in stage][6:12] == first
+    assert len(list(sweep_folder().glob("*.json"))) == 7
+
+
+TWO = [f"sweep_metric=[{METRIC},seconds]", "sweep_direction=[maximize,minimize]"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["tokenizer.vocab_size=300,350,360,370"],
+        ["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "tokenizer.vocab_size=300,350,360,370"],
+        ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=12", "tokenizer.vocab_size=choice(300,350,360,370)"],
+    ],
+    ids=["grid", "optuna's grid", "search"],
+)
+def test_several_metrics(how: list[str], stage: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that no other run beats in all of them come first, with a star; the page draws each metric."""
+    assert sweep(*how, *TWO) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == [METRIC, "seconds"]
+    assert list(dict.fromkeys(map(tuple, rows[1:]))) == [("370", "4*"), ("360", "1*"), ("350", "0*"), ("300", "25")]
+    page = (sweep_folder() / "summary.html").read_text()
+    assert page.count("<svg") == 3  # against vocab_size twice, and over training
+
+
+def test_directions_that_do_not_fit(stage: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    for settings, message in (
+        (["sweep_direction=[minimize,minimize]"], "sweep_direction=[minimize,minimize]: must be one for all, or as many"),
+        (["sweep_direction=up"], "sweep_direction=up: must be minimize or maximize"),
+        ([*TWO, "hydra/sweeper=optuna", "hydra.sweeper.direction=minimize"], "must be as many as sweep_metric has (2)"),
+    ):
+        assert sweep("tokenizer.vocab_size=300,400", *settings) == 2
+        assert message in capsys.readouterr().err
+    assert not stage
 
 
 def test_table_of_equal_and_infinite_values() -> None:
@@ -203,3 +301,12 @@ def test_table_of_equal_and_infinite_values() -> None:
     table = ["loss  settings  export", "   2  seed=0", "   2  seed=2", " inf  seed=1"]
     assert outcome_table(rows, [Goal("loss")]).splitlines() == table
     assert outcome_table(rows[:1], [Goal("loss")]).splitlines()[1] == "   2  seed=0 x=1"
+
+
+def test_order_and_front() -> None:
+    """By the front, then the first metric; NaN is the worst, and equal runs do not beat one another."""
+    goals = [Goal("accuracy", maximise=True), Goal("seconds")]
+    values = [(0.5, 10.0), (0.6, 20.0), (0.6, 30.0), (0.4, 5.0), (0.5, 10.0), (float("nan"), 5.0)]
+    runs = [Outcome([f"x={i}"], dict(zip(("accuracy", "seconds"), pair, strict=True)), "") for i, pair in enumerate(values)]
+    assert [run.settings for run in unbeaten(runs, goals)] == [["x=0"], ["x=1"], ["x=3"], ["x=4"]]
+    assert [run.settings[0][2:] for run in ranked(runs, goals)] == ["1", "0", "4", "3", "2", "5"]

@@ -76,7 +76,7 @@ def test_seeds_are_drawn_too() -> None:
     first, second = rng.integers(0, 2, (3, 50)).astype(float), rng.integers(0, 2, (2, 50)).astype(float)
     chance = random.Random(1)
     means = []
-    for _ in range(20_000):
+    for _ in range(4_000):
         items = chance.choices(range(50), k=50)
         sides = []
         for side in (first, second):
@@ -84,7 +84,7 @@ def test_seeds_are_drawn_too() -> None:
             sides.append(side[np.ix_(seeds, items)].mean())
         means.append(sides[0] - sides[1])
     expected = np.percentile(means, [2.5, 97.5])
-    assert bounds([(first, second)], draws=20_000) == pytest.approx(expected, abs=0.012)
+    assert bounds([(first, second)], draws=4_000) == pytest.approx(expected, abs=0.017)
 
     zeros, ones = np.zeros((1, 20)), np.ones((1, 20))
     low, high = bounds([(np.concatenate([zeros, ones]), np.full((1, 20), 0.5))])
@@ -104,7 +104,9 @@ def test_the_order_of_items_is_nothing(tmp_path: Path) -> None:
 def test_one_side_alone(tmp_path: Path) -> None:
     comparison = evaluations(tmp_path, m=[["cc", "ww", "cw"], ["cc", "cc", "cc"]])
     assert side_mean(comparison, [0, 1], ["m"]).value == 0.75
-    assert side_mean(comparison, [1], ["m"]) == Interval(1.0, 1.0, 1.0)
+    cell = comparison.benchmarks[0].rows[0].cells[0]
+    assert cell is not None
+    assert side_mean(comparison, [0], ["m"]) == (cell.value, cell.low, cell.high)
 
 
 def test_scores_of_an_item() -> None:
