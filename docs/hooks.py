@@ -20,29 +20,22 @@ from dsm.config.plan import plan_text
 from dsm.config.stages import STAGES
 
 _PLANNED = {
-    "7B, pre-training": [
-        "experiment=deepseekmath/base_7b parallel.shard=64",
-        "experiment=deepseekmath/base_7b parallel.shard=16 parallel.tensor=4",
-        "experiment=deepseekmath/base_7b parallel.shard=8",
-        "experiment=deepseekmath/base_7b parallel.shard=8 parallel.reduce_gradients=microbatch",
-        "experiment=deepseekmath/base_7b parallel.shard=8 model.activation_checkpointing=full",
+    "base_7b": [
+        "parallel.shard=64",
+        "parallel.shard=16 parallel.tensor=4",
+        "parallel.shard=8",
+        "parallel.shard=8 parallel.reduce_gradients=microbatch",
+        "parallel.shard=8 model.activation_checkpointing=full",
     ],
-    "1.3B, pre-training": [
-        "experiment=deepseekmath/corpus_1_3b/deepseekmath plan.gpus=8",
-        "experiment=deepseekmath/corpus_1_3b/deepseekmath parallel.shard=8",
-        "experiment=deepseekmath/corpus_1_3b/deepseekmath parallel.shard=8 parallel.replicate=4",
-    ],
-    "7B, SFT and GRPO": [
-        "experiment=deepseekmath/instruct_7b parallel.shard=8",
-        "experiment=deepseekmath/rl_7b parallel.shard=8",
-        "experiment=deepseekmath/rl_7b parallel.shard=16",
-    ],
+    "corpus_1_3b/deepseekmath": ["plan.gpus=8", "parallel.shard=8", "parallel.shard=8 parallel.replicate=4"],
+    "instruct_7b": ["parallel.shard=8"],
+    "rl_7b": ["parallel.shard=8", "parallel.shard=16"],
 }
 """What the table of docs/scaling.md shows; `python docs/hooks.py` prints it, and a test compares."""
-_INPUTS = "model=deepseek_7b tokenizer.path=tokenizers/deepseek"
-_SOURCES = {
-    "instruct_7b": "data.sources.all.path=FILE",
-    "rl_7b": "prompts.sources.gsm8k.path=FILE prompts.sources.math.path=FILE",
+_MODEL = "model=deepseek_7b tokenizer.path=tokenizers/deepseek"
+_INPUTS = {
+    "instruct_7b": f"{_MODEL} data.sources.all.path=FILE",
+    "rl_7b": f"{_MODEL} prompts.sources.gsm8k.path=FILE prompts.sources.math.path=FILE",
 }
 _LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 _NOT_TOLD = 2**31  # the limit of a count, which no one comes near
@@ -193,18 +186,17 @@ def _cell(text: str) -> str:
 
 def memory_table() -> str:
     """What `mode=plan` says of the recipes on H100s, as Markdown."""
-    lines = ["| settings | state | activations and the rest | together, of 77 GB | time |", "|---|---|---|---|---|"]
-    for title, commands in _PLANNED.items():
-        lines.append(f"| **{title}** | | | | |")
-        lines += [_planned(command) for command in commands]
+    lines = ["| settings | state | the rest | together, of 77 GB | time |", "|---|---|---|---|---|"]
+    for recipe, layouts in _PLANNED.items():
+        lines.append(f"| **{recipe}** | | | | |")
+        lines += [_planned(recipe, layout) for layout in layouts]
     return "\n".join(lines) + "\n"
 
 
-def _planned(command: str) -> str:
-    recipe = command.split()[0].rpartition("/")[2]
-    extra = f"{_INPUTS} {_SOURCES[recipe]}".split() if recipe in _SOURCES else []
+def _planned(recipe: str, layout: str) -> str:
+    command = f"experiment=deepseekmath/{recipe} {layout} {_INPUTS.get(recipe, '')}"
     rows: dict[str, str] = {}
-    for line in plan_text(compose_config([*command.split(), *extra])).splitlines():
+    for line in plan_text(compose_config(command.split())).splitlines():
         label, _, rest = line.strip().partition("  ")
         rows.setdefault(label, rest.strip())
     together = rows["together, about"]
@@ -214,7 +206,7 @@ def _planned(command: str) -> str:
     time, _, device = rows["time, at most"].partition(" at ")[0].partition(" on ")
     device = device or f"{rows['ranks'].partition(',')[0]} H100"
     rest = _gigabytes(together) - state
-    return f"| `{command}` | {state:.1f} GB | {rest:.1f} GB | {together}: {verdict} | {time} on {device} |"
+    return f"| `{layout}` | {state:.1f} GB | {rest:.1f} GB | {together}: {verdict} | {time} on {device} |"
 
 
 def _gigabytes(text: str) -> float:

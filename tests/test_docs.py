@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def fences(page: str) -> list[tuple[str, str, str]]:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files of the examples, and with what their commands name."""
-    for _, title, text in fences("extend.md"):
+    for _, title, text in (fence for page in DOCS.glob("*.md") for fence in fences(page.name)):
         if title:
             (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / title).write_text(text, encoding="utf-8")
@@ -104,12 +105,24 @@ def test_links_lead_somewhere() -> None:
             assert generated or link.startswith("https://") or (DOCS / link).is_file(), f"{page.name}: {link}"
 
 
-def test_the_reference_has_every_setting() -> None:
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    """docs/hooks.py, as mkdocs loads it."""
     spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
     assert spec is not None
     assert spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_memory_table_is_the_planners(hooks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python docs/hooks.py` prints the one to put there."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert hooks.memory_table() in (DOCS / "scaling.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_has_every_setting(hooks: ModuleType) -> None:
     pages = hooks.pages()
     assert set(pages) == {"index", *STAGES}
     for stage, (schema, _) in STAGES.items():

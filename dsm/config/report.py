@@ -38,27 +38,22 @@ class ReportConfig(Schema):
 
 
 class FindingConfig(Schema):
-    """A statement of the paper, and the evaluations that decide whether it holds here too.
+    """A statement of the paper, and the evaluations that decide whether it holds here too."""
 
-    Attributes:
-        claim: the statement.
-        paper: where the paper makes it.
-        higher: evaluations; several are averaged, as the seeds of one method. NAME stands for NAME-0, NAME-1, ... too.
-        than: those that they are held against, on the same items.
-        benchmarks: which ones, each with the same weight; null = all that both sides have.
-        metric: accuracy | pass@K | maj@K.
-        expect: is `higher` above `than`, or is it not?
-        margin: for not_higher, an advantage up to this share counts as none.
-    """
-
-    claim: str = Field(min_length=1)
-    paper: str = ""
-    higher: Names = Field(min_length=1)
-    than: Names = Field(min_length=1)
-    benchmarks: Names | None = Field(default=None, min_length=1)
-    metric: str = "accuracy"
-    expect: Literal["higher", "not_higher"] = "higher"
-    margin: float = Field(default=0.02, ge=0, lt=1)
+    claim: str = Field(min_length=1, description="the statement, as a sentence")
+    paper: str = Field(default="", description="where the paper makes it")
+    higher: Names = Field(min_length=1, description="evaluations; several are averaged, as the seeds of one method")
+    than: Names = Field(min_length=1, description="those that they are held against, on the same items")
+    benchmarks: Names | None = Field(
+        default=None,
+        min_length=1,
+        description="each has the same weight; null = all that both sides have, with samples enough",
+    )
+    metric: str = Field(default="accuracy", description="accuracy | pass@K | maj@K")
+    expect: Literal["higher", "not_higher"] = Field(
+        default="higher", description="that `higher` is above `than`, or that it is not"
+    )
+    margin: float = Field(default=0.02, ge=0, lt=1, description="not_higher: an advantage up to this share is none")
 
     @field_validator("higher", "than", mode="before")
     @classmethod

@@ -23,7 +23,8 @@ from dsm.config.training import (
     SFTTrainerConfig,
 )
 
-Direction = Literal["minimize", "maximize"]
+DIRECTIONS = ("minimize", "maximize")
+"""Which way a metric counts in a sweep."""
 
 
 class RunConfig(Schema):
@@ -35,7 +36,7 @@ class RunConfig(Schema):
     mode: Literal["run", "plan"]
     resume: str
     sweep_metric: str | Annotated[list[str], Field(min_length=1)]
-    sweep_direction: Direction | list[Direction] = "minimize"
+    sweep_direction: str | list[str] = "minimize"
     paths: PathsConfig
 
     @property
@@ -44,13 +45,15 @@ class RunConfig(Schema):
         return [self.sweep_metric] if isinstance(self.sweep_metric, str) else self.sweep_metric
 
     @property
-    def sweep_directions(self) -> list[Direction]:
+    def sweep_directions(self) -> list[str]:
         """Which way each of them counts."""
         given = self.sweep_direction
         return given if isinstance(given, list) else [given] * len(self.sweep_metrics)
 
     @model_validator(mode="after")
     def _a_direction_a_metric(self) -> RunConfig:
+        if unknown := [direction for direction in self.sweep_directions if direction not in DIRECTIONS]:
+            raise ValueError(f"sweep_direction={unknown[0]}: must be {' or '.join(DIRECTIONS)}")
         if len(self.sweep_directions) != len(self.sweep_metrics):
             given = ",".join(self.sweep_directions)
             raise ValueError(

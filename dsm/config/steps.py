@@ -13,11 +13,14 @@ from typing import Any
 
 from dsm.config.checks import check_paths, coming
 from dsm.config.compose import compose_config
+from dsm.config.evaluation import EvalConfig
 from dsm.config.explain import shown
 from dsm.config.listing import groups
 from dsm.config.mine import MineConfig
 from dsm.config.pipeline import EndingConfig, PipelineConfig, StepConfig
 from dsm.config.references import Known, References, Step, names_any
+from dsm.config.report import ReportStageConfig
+from dsm.config.report_checks import check_questions
 from dsm.config.runs import run_path
 from dsm.errors import UserError
 from dsm.files import digest
@@ -101,6 +104,9 @@ def _step(
             raise UserError("stage=pipeline: a pipeline has no pipelines among its steps; allowed: any other stage")
         with coming(one.folder for one in known.steps):
             check_paths(composed)
+        if isinstance(composed, ReportStageConfig):
+            asked = {one.folder: one.config for one in known.steps if isinstance(one.config, EvalConfig)}
+            check_questions(composed, asked)
     except UserError as error:
         raise UserError(f"steps.{name}: {error}") from None
     if isinstance(composed, MineConfig) and "name" not in settings:

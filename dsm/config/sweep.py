@@ -39,13 +39,19 @@ from dsm.config.compose import (
 )
 from dsm.config.listing import groups
 from dsm.config.outcomes import Goal, Outcome, clear_outcomes, outcome_table, read_outcomes, write_outcome
-from dsm.config.run import RunConfig
+from dsm.config.run import DIRECTIONS, RunConfig
 from dsm.errors import NonFiniteError, SpikeError, StoppedError, UserError
 
 _CHECKED_VALUES = 100  # of one key before the first run; each takes a composition
-_DIRECTIONS = ("minimize", "maximize")
 _LOCAL_REQUEUE = 144  # the status by which submitit's local launcher starts a job again
-_NOT_THE_RESULT = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials", "paths.", "mode", "logger", "callbacks")
+_NOT_THE_RESULT = (
+    "hydra/launcher",
+    "hydra.launcher",
+    "hydra.sweeper.n_trials",
+    "paths.",
+    "mode",
+    "logger",
+)
 
 
 class _EndedError(BaseException):
@@ -250,8 +256,8 @@ def _goals(first: RunConfig, sweeper: DictConfig, typed: Sequence[Override]) -> 
         several = list(given) if OmegaConf.is_list(given) else [given]
         directions = [str(getattr(direction, "name", direction)) for direction in several]
         for direction in directions:
-            if direction not in _DIRECTIONS:
-                raise UserError(f"hydra.sweeper.direction={direction}: must be {' or '.join(_DIRECTIONS)}")
+            if direction not in DIRECTIONS:
+                raise UserError(f"hydra.sweeper.direction={direction}: must be {' or '.join(DIRECTIONS)}")
         if len(directions) != len(names):
             raise UserError(
                 f"hydra.sweeper.direction={','.join(directions)}: must be as many as sweep_metric has ({len(names)})"
@@ -259,16 +265,14 @@ def _goals(first: RunConfig, sweeper: DictConfig, typed: Sequence[Override]) -> 
     return [Goal(name, direction == "maximize") for name, direction in zip(names, directions, strict=True)]
 
 
-def _sweeper_settings(
-    sweeper: DictConfig, typed: Sequence[Override], goals: Sequence[Goal], seed: int
-) -> list[str]:
+def _sweeper_settings(sweeper: DictConfig, typed: Sequence[Override], goals: Sequence[Goal], seed: int) -> list[str]:
     """Optuna draws by the run's seed, so all ranks draw alike, and again; each draw knows all results before it."""
     if "sampler" not in sweeper:
         return []
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions = [_DIRECTIONS[goal.maximise] for goal in goals]
+    directions = [DIRECTIONS[goal.maximise] for goal in goals]
     wanted = {
         "hydra.sweeper.n_jobs": "1",
         "hydra.sweeper.direction": directions[0] if len(goals) == 1 else f"[{','.join(directions)}]",

@@ -104,7 +104,7 @@ def collate(documents: Sequence[Document]) -> MicroBatch:
     targets = np.empty_like(ids)
     targets[:-1] = ids[1:]
     trained = np.concatenate([document.trained for document in documents])
-    np.putmask(targets[:-1], ~trained[1:], IGNORE)
+    targets[:-1][~trained[1:]] = IGNORE
     targets[last] = [IGNORE if document.following is None else document.following for document in documents]
     streams = {}
     for name in dict.fromkeys(name for document in documents for name in document.streams):

@@ -82,6 +82,8 @@ class Crew:
                 for process in self.running:
                     process.obey(self.orders)
                 ended |= self._collect()
+                if self.orders:
+                    self.progress.stops(self.running)
                 self.progress.show(self.running)
         self.progress.close()
         if self.failed is not None:

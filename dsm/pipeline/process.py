@@ -121,7 +121,7 @@ class StepProcess:
 
     def newest_line(self) -> str:
         """The last line of its output, as far as that is kept."""
-        return (self._lines(2_000) or [""])[-1]
+        return (self._lines(2_000) or [""])[-1].strip()
 
     def tail(self) -> list[str]:
         """The last lines of its output."""

@@ -23,6 +23,7 @@ log = logging.getLogger("dsm")
 
 _LINE_S, _LIVE_S = 30.0, 0.5
 """Seconds between two lines on how far a step is: where lines stay, and where the last one is written over."""
+_BETWEEN = " | "
 
 
 class Progress:
@@ -41,6 +42,7 @@ class Progress:
         self._told: dict[str, tuple[float, str]] = {}
         self._live = tqdm(bar_format="{desc}", leave=False, file=sys.stderr) if self._has_live_line() else None
         self._shown = 0.0
+        self._stopping = False
 
     def _has_live_line(self) -> bool:
         return self.at_once > 1 and sys.stderr.isatty()
@@ -73,6 +75,12 @@ class Progress:
         self._ended[entry.step] = self.journal.seconds(entry.step)
         log.info("%s: done, %s%s", self.title(process.step), took, self._left(running))
 
+    def stops(self, running: Sequence[StepProcess]) -> None:
+        """No other step will start; said once, if there are any to wait for."""
+        if running and not self._stopping:
+            self._stopping = True
+            log.info("told to save where they are: %s", ", ".join(process.step.name for process in running))
+
     def show(self, running: Sequence[StepProcess]) -> None:
         """Now and then, what the steps that run say."""
         now = time.monotonic()
@@ -80,10 +88,11 @@ class Progress:
             return
         self._shown = now
         if self._live is not None:
+            whole = f"{len(self._ended)} of {len(self.steps)} done{self._left(running)}"
             parts = [f"{process.step.name} {duration(process.seconds)}: {process.newest_line()}" for process in running]
-            room = shutil.get_terminal_size().columns - 1
-            each = max((room - 3 * len(parts)) // max(len(parts), 1), 10)
-            self._live.set_description_str(" | ".join(part[:each] for part in parts))
+            room = shutil.get_terminal_size().columns - len(whole) - 1
+            each = max(room // max(len(parts), 1) - len(_BETWEEN), 10)
+            self._live.set_description_str(_BETWEEN.join([whole, *(part[:each] for part in parts)]))
             return
         for process in running:
             told, before = self._told.setdefault(process.step.name, (now, ""))
@@ -98,9 +107,9 @@ class Progress:
             self._live.close()
 
     def _left(self, running: Sequence[StepProcess]) -> str:
-        seconds = time_left(
-            self.steps, self._ended, {process.step.name: process.seconds for process in running}, self.at_once
-        )
+        before = {process.step.name: self.journal.seconds(process.step.name) or 0.0 for process in running}
+        so_far = {process.step.name: before[process.step.name] + process.seconds for process in running}
+        seconds = time_left(self.steps, self._ended, so_far, self.at_once)
         return f", {about(seconds)} left" if seconds else ""
 
 

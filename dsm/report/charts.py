@@ -288,12 +288,6 @@ def bar_chart(
         if len(parts) > 1:
             columns = min(len(parts), 3 if width == PANEL else 6)
             figure.legend(loc="outside lower left", ncols=columns, handlelength=1.1, columnspacing=1.4, fontsize=8.5)
-                loc="outside lower left",
-                ncols=min(len(parts), 3 if width == PANEL else 6),
-                handlelength=1.1,
-                columnspacing=1.4,
-                fontsize=8.5,
-            )
     return drawn[0]
 
 

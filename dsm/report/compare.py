@@ -19,6 +19,7 @@ from typing import Any
 from dsm.evaluation.intervals import Paired, paired, relative_improvement
 from dsm.evaluation.loading import Bounds, Entry, Evaluation, Record
 from dsm.evaluation.metrics import natural_key
+from dsm.report.seeds import tints
 from dsm.report.text import visible
 
 PERSONAL = {"model", "weights", "seed"}
@@ -91,6 +92,11 @@ class Comparison:
     models: tuple[str, ...]
     baseline: int
     benchmarks: tuple[Benchmark, ...]
+
+    @property
+    def tints(self) -> list[int]:
+        """The colour of each evaluation by number; the seeds of one method share one."""
+        return tints(self.labels)
 
     def references(self) -> list[str]:
         """Names of all reference numbers, those that most benchmarks have first."""

@@ -58,7 +58,7 @@ def contrast(
     """The evaluations `first` against `second` (indices) on the items that all of them have.
 
     Args:
-        benchmarks: their names; None takes all that every evaluation has with the same items.
+        benchmarks: their names; None takes all that every evaluation has with the same items and enough samples.
         metric: accuracy | pass@K | maj@K.
         key: the setting that errors name.
 
@@ -74,13 +74,14 @@ def contrast(
     for benchmark in comparison.benchmarks:
         if benchmarks is None or benchmark.name in benchmarks:
             why = unlike(benchmark, sides, comparison.labels)
-            if why is None:
+            if why is None and (benchmarks is not None or _enough(benchmark, sides, metric)):
                 found.append(benchmark)
-            elif benchmarks is not None:
+            elif benchmarks is not None and why is not None:
                 raise UserError(f"{key}.benchmarks={benchmark.name}: {why}")
     if not found:
         who = ", ".join(comparison.labels[index] for index in sides)
-        raise UserError(f"{key}: {who} share no benchmark with the same items; there are {', '.join(names)}")
+        needed = "" if metric == "accuracy" else f" and the samples for {metric}"
+        raise UserError(f"{key}: {who} share no benchmark with the same items{needed}; there are {', '.join(names)}")
     pairs = [
         (_scores(b, first, sides, metric, key, comparison), _scores(b, second, sides, metric, key, comparison))
         for b in found
@@ -91,6 +92,12 @@ def contrast(
     low, high = bounds(pairs, seed=seed)
     difference = Interval(value, min(low, value), max(high, value))
     return Contrast(tuple(b.name for b in found), items, means[0], means[1], difference)
+
+
+def _enough(benchmark: Benchmark, sides: Sequence[int], metric: str) -> bool:
+    """Has every item so many samples as the metric needs?"""
+    k = int(metric.partition("@")[2] or 1)
+    return all(len(record.samples) >= k for index in sides for record in _records(benchmark, index).values())
 
 
 def unlike(benchmark: Benchmark, indices: Sequence[int], labels: Sequence[str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from dsm.config.report import FindingConfig, ReportStageConfig
 from dsm.evaluation.intervals import Interval
-from dsm.evaluation.table import align, percent
+from dsm.evaluation.table import align, percent, width
 from dsm.report.compare import Comparison
 from dsm.report.contrast import Contrast, contrast
 from dsm.report.sections import Cell, Section, Span, Table, Tone
@@ -76,28 +76,27 @@ def numbers(findings: Sequence[Finding]) -> dict[str, float | str]:
     return told
 
 
-def terminal(findings: Sequence[Finding]) -> str:
-    """A table for the terminal; differences in points."""
+def terminal(findings: Sequence[Finding], columns: int) -> str:
+    """A table for the terminal; differences in points, the end of a long reference left out."""
     rows = [["finding", "verdict", "difference", "95 %", "reference"]]
     for finding in findings:
         value, low, high = finding.contrast.difference
-        rows.append(
-            [
-                finding.name,
-                finding.verdict,
-                signed(value or 0.0),
-                f"{signed(low)} to {signed(high)}",
-                finding.config.paper,
-            ]
-        )
-    return align(rows)
+        around = f"{signed(low)} to {signed(high)}"
+        rows.append([finding.name, finding.verdict, signed(value or 0.0), around, finding.config.paper])
+    room = columns - sum(2 + max(map(width, column)) for column in list(zip(*rows, strict=True))[:-1])
+    return align([[*row[:-1], _cut(row[-1], max(len("reference"), room))] for row in rows])
 
 
-def section(findings: Sequence[Finding], comparison: Comparison) -> Section:
+def _cut(text: str, room: int) -> str:
+    return text if width(text) <= room else f"{text[: room - 1]}…"
+
+
+def section(findings: Sequence[Finding], config: ReportStageConfig, comparison: Comparison) -> Section:
     """The chapter."""
     titles = {benchmark.name: benchmark.title for benchmark in comparison.benchmarks}
     reach = max(max(abs(f.contrast.difference.low), abs(f.contrast.difference.high)) for f in findings)
-    rows = [_row(finding, titles, reach) for finding in findings]
+    label = dict(zip(config.evaluations, comparison.labels, strict=True))
+    rows = [_row(finding, titles, label, reach) for finding in findings]
     tally = [f"{sum(f.verdict == name for f in findings)} {name}" for name in TONES if _any(findings, name)]
     lead = (
         f"{_upper(', '.join(tally))}. A statement counts as reproduced where the whole 95 % interval of the difference "
@@ -108,7 +107,7 @@ def section(findings: Sequence[Finding], comparison: Comparison) -> Section:
     note = "Differences in points; every benchmark has the same weight."
     if single:
         note += " Where a side is a single run, the interval tells what other items would show, not another training."
-    header = ["statement", "verdict", "higher", "than", "difference", "95 %", "paper"]
+    header = ["statement", "verdict", "higher", "than", "difference", "95 %"]
     return Section("findings", "Findings of the paper", lead, [Table(header, rows, note=note, left=2)])
 
 
@@ -120,24 +119,25 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _row(finding: Finding, titles: Mapping[str, str], reach: float) -> list[Cell | str]:
+def _row(finding: Finding, titles: Mapping[str, str], label: Mapping[str, str], reach: float) -> list[Cell | str]:
     seen, config, tone = finding.contrast, finding.config, TONES[finding.verdict]
     value, low, high = seen.difference
     asked = "all benchmarks" if config.benchmarks is None else ", ".join(titles[name] for name in seen.benchmarks)
     about = f"{config.metric}, {asked}, {seen.items:,} items"
     if config.expect == "not_higher":
         about += f"; up to {points(config.margin)} points count as none"
+    if config.paper:
+        about = f"{config.paper} · {about}"
     return [
         Cell(config.claim, about),
         Cell(f"{_SIGNS[finding.verdict]} {finding.verdict}", _trained(finding), tone=tone),
-        Cell(percent(seen.first), _runs(finding.higher)),
-        Cell(percent(seen.second), _runs(finding.than)),
+        Cell(percent(seen.first), _runs([label[name] for name in finding.higher])),
+        Cell(percent(seen.second), _runs([label[name] for name in finding.than])),
         Cell(signed(value or 0.0), tone="strong"),
         Cell(
             f"{signed(low)} to {signed(high)}",
             interval=Span(value or 0.0, low, high, max(reach, 1e-9), tone),
         ),
-        Cell(config.paper, tone="muted"),
     ]
 
 
@@ -148,4 +148,4 @@ def _trained(finding: Finding) -> str:
 
 
 def _runs(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}, {len(names)} runs"
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

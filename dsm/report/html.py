@@ -75,7 +75,7 @@ def render_html(
     drawn = plots.evaluation_figures(comparison, story.learning) if drawn is None else drawn
     curves = [(benchmark.title, drawn.get(f"samples-{benchmark.name}")) for benchmark in benchmarks]
     environment.globals |= {
-        "colour": charts.css_colour,
+        "colour": lambda index: charts.css_colour(comparison.tints[index]),
         "palette": charts.palette,
         "percent": percent,
         "signed": signed,

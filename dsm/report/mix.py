@@ -11,6 +11,7 @@ from dsm.evaluation.table import percent
 from dsm.report.charts import WIDE, Line, bar_chart, count, line_chart
 from dsm.report.runs import Run, of_stage
 from dsm.report.sections import Block, Cell, Chart, Charts, Section, Table
+from dsm.report.seeds import averaged, tints
 from dsm.report.text import span
 
 _OVER = "budget/positions"
@@ -90,10 +91,10 @@ def _asked(runs: Sequence[Run]) -> Table:
 
 def _realised(runs: Sequence[Run]) -> list[Block]:
     """The tokens seen of each source as stacked bars, a run each."""
-    tints = _tints(runs)
-    if len(tints) < 2:
+    tint = _tints(runs)
+    if len(tint) < 2:
         return []
-    parts = [(name, number, [_seen(run, name) for run in runs]) for name, number in tints.items()]
+    parts = [(name, number, [_seen(run, name) for run in runs]) for name, number in tint.items()]
     labels = [run.label for run in runs]
     return [Charts([Chart("mix", bar_chart("Tokens seen", labels, parts, xlabel="tokens", width=WIDE))], size="wide")]
 
@@ -122,21 +123,21 @@ def _losses(runs: Sequence[Run]) -> list[Chart]:
     charts = []
     began = _began(runs)
     lines = []
-    for number, run in enumerate(runs):
+    for number, run in zip(tints([run.label for run in runs]), runs, strict=True):
         x, y = run.series("train/loss", _OVER)
         lines.append(Line(run.label, number, [began[run.name] + place for place in x], y))
-    lines = [line for line in lines if line.x]
+    lines = averaged(lines)
     if lines:
         xlabel = "tokens, with those of the run before" if any(began.values()) else "tokens"
         charts.append(Chart("loss", line_chart("Training loss", lines, xlabel=xlabel)))
-    tints = _tints(runs)
+    tint = _tints(runs)
     for run in runs if len(runs) <= _MANY_RUNS else ():
         names = run.keys("train/loss/")
-        parts = [Line(name, tints.get(name, 0), *run.series(f"train/loss/{name}", _OVER)) for name in names]
+        parts = [Line(name, tint.get(name, 0), *run.series(f"train/loss/{name}", _OVER)) for name in names]
         if len(parts) > 1:
             title = f"{run.label}: training loss by source"
             charts.append(Chart(f"loss-{run.name}-sources", line_chart(title, parts, xlabel="tokens")))
-        held = [Line(name, tints.get(name, 0), *_held_out(run, name)) for name in run.keys("validation/loss/")]
+        held = [Line(name, tint.get(name, 0), *_held_out(run, name)) for name in run.keys("validation/loss/")]
         if held and any(len(line.x) > 1 for line in held):
             title = f"{run.label}: held-out loss"
             charts.append(Chart(f"loss-{run.name}-held-out", line_chart(title, held, xlabel="tokens")))

@@ -81,8 +81,8 @@ def numbers(phases: Phases) -> dict[str, float]:
     }
 
 
-def section(phases: Phases, paper: Sequence[PaperModel]) -> Section:
-    """The chapter."""
+def section(phases: Phases, paper: Sequence[PaperModel], tints: Sequence[int]) -> Section:
+    """The chapter; `tints` are the colours of the evaluations."""
     top = max(interval.high for course in phases.courses for interval in course.values)
     charts = [
         Chart(
@@ -92,7 +92,7 @@ def section(phases: Phases, paper: Sequence[PaperModel]) -> Section:
                 phases.labels,
                 [(v.value or 0.0, v.low, v.high) for v in course.values],
                 [(signed(gain.value or 0.0), tone(gain)) for gain in course.gains],
-                tints=[side[0] for side in phases.sides],
+                tints=[tints[side[0]] for side in phases.sides],
                 top=min(1.0, 1.25 * top),
             ),
         )
@@ -151,7 +151,7 @@ def _paper(labels: Sequence[str], models: Sequence[PaperModel]) -> list[Block]:
     blocks: list[Block] = []
     if charts:
         blocks.append(Charts(charts, size="small", title="The same phases in the paper, 7B"))
-    return [*blocks, Table(header, rows, note=note, folded="The paper's numbers")]
+    return [*blocks, Table(header, rows, note=note)]
 
 
 def phase_chart(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsm.evaluation.loading import Bounds
-from dsm.report.charts import INK, MARKERS, MUTED, WIDE, colour, svg_figure
+from dsm.report.charts import INK, MARKERS, MUTED, WIDE, Line, colour, line_chart, svg_figure
 from dsm.report.compare import CURVES, Benchmark, Comparison
 from dsm.report.learning import Learning
+from dsm.report.seeds import averaged, tints
 
 REFERENCE_MARKERS = "Ds^v"
 
@@ -32,10 +33,11 @@ def accuracy_bars(comparison: Comparison) -> str:
             known = [(place, cell) for place, cell in enumerate(cells) if cell is not None and cell.value is not None]
             places = [place - 0.4 + (index + 0.5) * thickness for place, _ in known]
             values = [_points(cell)[0] for _, cell in known]
-            bars = axes.barh(places, values, 0.9 * thickness, color=colour(index), label=label)
+            tint = colour(comparison.tints[index])
+            bars = axes.barh(places, values, 0.9 * thickness, color=tint, label=label)
             for bar, (place, _) in zip(bars, known, strict=True):
                 if index in benchmarks[place].foreign:
-                    bar.set(hatch="////", facecolor="none", edgecolor=colour(index))  # hollow: not to be compared
+                    bar.set(hatch="////", facecolor="none", edgecolor=tint)  # hollow: not to be compared
             axes.errorbar(values, places, xerr=_errors([cell for _, cell in known]), fmt="none", ecolor=INK, lw=1)
             for height, (_, cell) in zip(places, known, strict=True):
                 value, _, high = _points(cell)
@@ -81,9 +83,10 @@ def differences(comparison: Comparison) -> str | None:
                 [value - 100 * gap.low for value, (_, gap) in zip(values, mine, strict=True)],
                 [100 * gap.high - value for value, (_, gap) in zip(values, mine, strict=True)],
             ]
-            marker = MARKERS[index % len(MARKERS)]
+            marker = MARKERS[comparison.tints[index] % len(MARKERS)]
             label = comparison.labels[index]
-            axes.errorbar(values, places, xerr=errors, fmt=marker, color=colour(index), ms=6, lw=1.8, label=label)
+            tint = colour(comparison.tints[index])
+            axes.errorbar(values, places, xerr=errors, fmt=marker, color=tint, ms=6, lw=1.8, label=label)
             for place, value, (_, gap) in zip(places, values, mine, strict=True):
                 axes.annotate(
                     f"{value:+.1f}", (100 * gap.high, place), (5, 0), textcoords="offset points", va="center", size=8
@@ -117,13 +120,13 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
                     x = sorted(map(int, curve))
                     value, low, high = zip(*(_points(curve[str(k)]) for k in x), strict=True)
                     suffix = {"weighted": ", weighted", "best": ", best score"}.get(name, "")
-                    axes.fill_between(x, low, high, color=colour(index), alpha=0.16, lw=0)
+                    axes.fill_between(x, low, high, color=colour(comparison.tints[index]), alpha=0.16, lw=0)
                     axes.plot(
                         x,
                         value,
-                        marker=MARKERS[index % len(MARKERS)],
+                        marker=MARKERS[comparison.tints[index] % len(MARKERS)],
                         ls={"weighted": ":", "best": "--"}.get(name, "-"),
-                        color=colour(index),
+                        color=colour(comparison.tints[index]),
                         label=f"{comparison.labels[index]}{suffix}",
                         ms=5,
                         lw=1.8,
@@ -144,22 +147,17 @@ def curves(comparison: Comparison, benchmark: Benchmark) -> str | None:
 
 
 def learning(comparison: Comparison, curves: Learning) -> str:
-    """Accuracy over training; a run that bears the name of an evaluated model has its colour."""
+    """Accuracy over training; a run that bears the name of an evaluated model has its colour, seeds are averaged."""
     labels = [*comparison.labels, *(label for label in curves.lines if label not in comparison.labels)]
+    numbers = dict(zip(labels, tints(labels), strict=True))
     title = next((b.title for b in comparison.benchmarks if b.name == curves.benchmark), curves.benchmark)
-    with svg_figure(WIDE, 4.2) as (figure, drawn):
-        axes = figure.subplots()
-        for label, points in curves.lines.items():
-            x, y = zip(*points, strict=True)
-            index = labels.index(label)
-            marker = MARKERS[index % len(MARKERS)]
-            axes.plot(x, [100 * value for value in y], marker=marker, color=colour(index), label=label, ms=5, lw=1.8)
-        axes.set_title(title)
-        axes.set_xlabel(f"{curves.unit} seen")
-        axes.set_ylabel("accuracy, %")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        _legend(figure, axes)
-    return drawn[0]
+    lines = [
+        Line(label, numbers[label], [x for x, _ in points], [100 * y for _, y in points], dots=True)
+        for label, points in curves.lines.items()
+    ]
+    return line_chart(
+        title, averaged(lines), xlabel=f"{curves.unit} seen", ylabel="accuracy, %", width=WIDE, height=4.2
+    )
 
 
 def _curves(benchmark: Benchmark, name: str) -> dict[int, dict[str, Bounds]]:

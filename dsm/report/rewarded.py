@@ -9,6 +9,7 @@ from dsm.evaluation.table import percent
 from dsm.report.charts import Line, count, line_chart
 from dsm.report.runs import Run, of_stage
 from dsm.report.sections import Block, Cell, Chart, Charts, Section, Table
+from dsm.report.seeds import averaged, tints
 from dsm.report.text import span
 
 _MANY = 12
@@ -25,7 +26,10 @@ def section(runs: Sequence[Run]) -> Section | None:
     charts = [chart for chart in (_chart(found, *panel) for panel in _PANELS) if chart is not None]
     blocks: list[Block] = [_table(found)]
     if charts:
-        note = "Over the answers that were sampled; where there are many explorations the line is a running mean."
+        note = (
+            "Over the answers that were sampled; where there are many explorations the line is a running mean, where a "
+            "method has several seeds it is theirs, in a band from the least to the most."
+        )
         blocks.append(Charts(charts, note=note))
     lead = (
         "The policy answers each question several times; answers are judged, each is held against the others of its "
@@ -76,8 +80,9 @@ _PANELS: tuple[tuple[str, str, str, Callable[[Run], tuple[list[float], list[floa
 def _chart(
     runs: Sequence[Run], name: str, title: str, unit: str, read: Callable[[Run], tuple[list[float], list[float]]]
 ) -> Chart | None:
-    lines = [Line(run.label, number, *read(run)) for number, run in enumerate(runs)]
-    lines = [line for line in lines if len(line.x) > 1]
+    tint = tints([run.label for run in runs])
+    drawn = [Line(run.label, number, *read(run)) for number, run in zip(tint, runs, strict=True)]
+    lines = averaged([line for line in drawn if len(line.x) > 1])
     if not lines:
         return None
     zero = name in ("kl", "entropy", "saturated")

@@ -95,7 +95,7 @@ def terminal(comparison: Comparison, story: Story) -> str:
     """What the terminal shows: accuracies, a line for each evaluation, and the findings."""
     parts = results(comparison)
     if story.findings:
-        parts.append(findings.terminal(story.findings))
+        parts.append(findings.terminal(story.findings, WIDTH))
     return "\n\n".join(parts) + "\n"
 
 

@@ -78,9 +78,9 @@ def tell(config: ReportStageConfig, comparison: Comparison, learning: Sequence[L
         labels = [_common([config.label(name) for name in phase]) for phase in config.phase_names]
         course = phases.follow(comparison, labels, sides, config.seed)
     if decided:
-        before.append(findings.section(decided, comparison))
+        before.append(findings.section(decided, config, comparison))
     if course is not None:
-        before.append(phases.section(course, models))
+        before.append(phases.section(course, models, comparison.tints))
     if tables:
         after.append(_paper(tables))
     if config.factors:

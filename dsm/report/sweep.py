@@ -35,7 +35,8 @@ def write_page(folder: Path, goals: Sequence[Goal], log: Collection[str] = ()) -
     outcomes = ranked(read_outcomes(folder), goals)
     own = own_settings(outcomes)
     trials = [
-        Trial(", ".join(map(short, lines)), values_of(lines), outcome.metrics) for lines, outcome in zip(own, outcomes, strict=True)
+        Trial(", ".join(map(short, lines)), values_of(lines), outcome.metrics)
+        for lines, outcome in zip(own, outcomes, strict=True)
     ]
     figures = []
     for goal in goals:

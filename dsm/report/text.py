@@ -11,8 +11,9 @@ def visible(text: str) -> str:
 
 
 def signed(share: float) -> str:
-    """0.123 -> '+12.3'; a true minus sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
+    """0.123 -> '+12.3', a true minus sign; what rounds to nothing has none."""
+    text = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def points(share: float) -> str:

@@ -1,4 +1,4 @@
-"""Runs that differ in a few settings: what came of them against each setting, and over training. For sweeps and reports.
+"""Runs that differ in a few settings: what came of them against each setting, and over training.
 
 A line joins runs that differ in one setting alone: the ones of a grid, or those of one factor around a centre; runs
 that no other is like in all other settings, as those of a random search, are points. Runs that differ only by their
@@ -127,7 +127,7 @@ def _panel(
         quiet = {"color": MUTED, "alpha": 0.5} if lines else {"color": COLOURS[0], "alpha": 0.85}
         axes.plot([point.x for point in alone], [point.mean for point in alone], "o", ms=4.5, mec="none", **quiet)
     axes.set_xlabel(factor)
-    numbers = [value for value in values if _is_number(value)]
+    numbers = [float(value) for value in values if value is not None and _is_number(value)]
     if len(numbers) < len(values):
         names = [*map(str, sorted(dict.fromkeys(values), key=in_order))]
         axes.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 8 else 0)

@@ -14,6 +14,7 @@ from dsm.errors import UserError
 from dsm.report.charts import WIDE, Line, bar_chart, count, line_chart
 from dsm.report.runs import Run, of_stage
 from dsm.report.sections import Block, Cell, Chart, Charts, Section, Table
+from dsm.report.seeds import averaged, tints
 from dsm.report.text import clip, span
 
 FORMATS = {"cot": "chain of thought", "pot": "program of thought", "tir": "tool-integrated"}
@@ -144,8 +145,9 @@ def _formats(sources: dict[tuple[str, str], _Source]) -> str:
 def _losses(runs: Sequence[Run]) -> list[Chart]:
     charts = []
     over = "budget/positions"
-    lines = [Line(run.label, number, *run.series("train/loss", over)) for number, run in enumerate(runs)]
-    lines = [line for line in lines if line.x]
+    tint = tints([run.label for run in runs])
+    numbered = list(zip(tint, runs, strict=True))
+    lines = averaged([Line(run.label, number, *run.series("train/loss", over)) for number, run in numbered])
     if lines:
         charts.append(Chart("sft-loss", line_chart("Training loss", lines, xlabel="tokens")))
     for run in runs:
@@ -154,7 +156,7 @@ def _losses(runs: Sequence[Run]) -> list[Chart]:
         if len(parts) > 1:
             title = f"{run.label}: loss by source"
             charts.append(Chart(f"sft-loss-{run.name}", line_chart(title, parts, xlabel="tokens")))
-    held = [Line(run.label, number, *run.series("validation/loss")) for number, run in enumerate(runs)]
+    held = averaged([Line(run.label, number, *run.series("validation/loss")) for number, run in numbered])
     held = [line for line in held if len(line.x) > 1]
     if held:
         charts.append(Chart("sft-held-out", line_chart("Held-out loss", held, xlabel="step")))

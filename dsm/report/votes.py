@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dsm.evaluation.loading import Bounds
 from dsm.report.charts import Line, line_chart
@@ -27,7 +28,8 @@ def section(comparison: Comparison, phases: Phases, seed: int) -> Section | None
         lines = []
         for side, name in ((after, names[1]), (before, names[0])):
             for kind, style in (("pass", "--"), ("maj", "-")):
-                lines.append(_line(benchmark, side, kind, ks, f"{kind}, {name}", style))
+                empty = Line(f"{kind}, {name}", comparison.tints[side[0]], (), (), style=style, dots=True)
+                lines.append(_line(benchmark, side, kind, ks, empty))
         drawn = line_chart(benchmark.title, lines, xlabel="k, samples", ylabel="% of items", doubling=True, height=3.1)
         charts.append(Chart(f"votes-{benchmark.name}", drawn))
         gains = [
@@ -70,8 +72,8 @@ def _shared(benchmark: Benchmark, indices: Sequence[int]) -> list[int]:
     return sorted(set.intersection(*({int(k) for k in curve} for curve in curves))) if curves else []
 
 
-def _line(benchmark: Benchmark, side: Sequence[int], kind: str, ks: Sequence[int], label: str, style: str) -> Line:
-    """The mean over seeds; the band is that of a single one."""
+def _line(benchmark: Benchmark, side: Sequence[int], kind: str, ks: Sequence[int], empty: Line) -> Line:
+    """The empty line with the mean over seeds; the band is that of a single one."""
     curves: list[dict[str, Bounds]] = []
     for index in side:
         entry = benchmark.entries[index]
@@ -80,4 +82,4 @@ def _line(benchmark: Benchmark, side: Sequence[int], kind: str, ks: Sequence[int
     values = [100 * sum(curve[str(k)].value or 0.0 for curve in curves) / len(curves) for k in ks]
     low = [100 * curves[0][str(k)].low for k in ks] if len(curves) == 1 else []
     high = [100 * curves[0][str(k)].high for k in ks] if len(curves) == 1 else []
-    return Line(label, side[0], ks, values, low, high, style, dots=True)
+    return replace(empty, x=ks, y=values, low=low, high=high)

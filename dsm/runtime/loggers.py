@@ -154,7 +154,7 @@ def close(loggers: list[Logger], status: int = 0) -> None:
 
 
 def _wandb_id(folder: Path) -> str:
-    """The run's id at W&B: an agent's, or chosen once; kept in its folder, so that a restart continues the same curve."""
+    """The run's id at W&B, an agent's or chosen once: kept in its folder, so that a restart goes on with the curve."""
     file = folder / "wandb_id"
     if (given := _agents_id()) is not None or not file.is_file():
         atomic_write_text(file, given or uuid.uuid4().hex[:12])

@@ -25,25 +25,31 @@ from dsm.pipeline.progress import Progress
 from dsm.runtime.light import messages
 
 GRAPH = {"a": "", "b": "", "c": "a", "d": "ab", "e": "cd"}
+LONG = 1000
 PROGRAM = Path(__file__).with_name("toy_step.py")
 
 
 def toy_steps(
-    folder: Path, graph: dict[str, str] = GRAPH, counts: int = 3, fails: dict[str, str] | None = None
+    folder: Path, graph: dict[str, str] = GRAPH, long: str = "", fails: dict[str, str] | None = None
 ) -> list[Step]:
-    """A step for each letter; its folder is runs/LETTER."""
+    """A step for each letter; its folder is runs/LETTER. One of `long` counts for seconds, the others hardly at all."""
     config: Any = SimpleNamespace(stage="toy")
     return [
         Step(
             name=name,
             origin=name,
             values={},
-            overrides=[name, f"{folder}/runs/{name}", str(counts), (fails or {}).get(name, "never")]
+            overrides=[
+                name,
+                f"{folder}/runs/{name}",
+                str(LONG if name in long else 3),
+                (fails or {}).get(name, "never"),
+            ]
             + [f"{folder}/runs/{other}" for other in fed_by],
             config=config,
             folder=folder / "runs" / name,
             fed_by=tuple(fed_by),
-            seconds=counts / 100,
+            seconds=0.1,
         )
         for name, fed_by in graph.items()
     ]
@@ -66,20 +72,20 @@ def run_toys(folder: Path, steps: list[Step], at_once: int = 1, threads: int | N
     return journal
 
 
-def start_toys(folder: Path, at_once: int, counts: int) -> BaseProcess:
+def start_toys(folder: Path, at_once: int, long: str) -> BaseProcess:
     """The same in a process of its own, forked: what it says goes to the end of FOLDER/said."""
-    process = multiprocessing.get_context("fork").Process(target=_toys_alone, args=(folder, at_once, counts))
+    process = multiprocessing.get_context("fork").Process(target=_toys_alone, args=(folder, at_once, long))
     process.start()
     return process
 
 
-def _toys_alone(folder: Path, at_once: int, counts: int) -> None:
+def _toys_alone(folder: Path, at_once: int, long: str) -> None:
     sink = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(sink, stream)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)  # pytest has another in its place
     try:
-        run_toys(folder, toy_steps(folder, counts=counts), at_once)
+        run_toys(folder, toy_steps(folder, long=long), at_once)
     except StoppedError as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)

@@ -151,3 +151,13 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
 )
 def test_verdicts(expect: str, low: float, high: float, expected: str) -> None:
     assert verdict(expect, Interval((low + high) / 2, low, high), 0.02) == expected  # type: ignore[arg-type]
+
+
+def test_a_vote_of_many_leaves_out_what_has_few_samples(tmp_path: Path) -> None:
+    rows = [{"many": [record("0", verdicts)], "greedy": [record("0", verdicts[0])]} for verdicts in ("cwww", "ccww")]
+    comparison = compared(*(write_evaluation(tmp_path / str(number), each) for number, each in enumerate(rows)))
+    found = contrast(comparison, [1], [0], metric="pass@2")
+    assert found.benchmarks == ("many",)
+    assert found.difference.value == pytest.approx(5 / 6 - 1 / 2)
+    with pytest.raises(UserError, match="no benchmark with the same items and the samples for pass@8"):
+        contrast(comparison, [1], [0], metric="pass@8")

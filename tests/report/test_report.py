@@ -211,9 +211,10 @@ class TestWords:
         assert Record(**record("0", "ccc")).telling() == [0]
 
     def test_numbers(self):
-        assert (signed(0.123), signed(-0.05), p_value(0.00001), p_value(0.0321)) == (
+        assert (signed(0.123), signed(-0.05), signed(-0.0004), p_value(0.00001), p_value(0.0321)) == (
             "+12.3",
             "−5.0",
+            "0.0",
             "< 0.0001",
             "0.032",
         )

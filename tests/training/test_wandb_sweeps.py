@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import wandb
-import yaml
 from wandb import wandb_agent
 from wandb.proto.wandb_internal_pb2 import Record
+from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
 from dsm.cli import main
 from dsm.config.compose import compose_config
@@ -68,7 +68,8 @@ def test_the_sweeps_that_we_ship(
         Path(name).write_text(json.dumps({"question": "1 + 1?", "answer": "2"}) + "\n")
     for name, value in {"START": "START", "PROMPTS": "PROMPTS", "HELD_OUT": "HELD_OUT", "GPUS": "2"}.items():
         monkeypatch.setenv(name, value)
-    sweep = yaml.safe_load(file.read_text())
+    sweep = load_sweep_config(str(file))
+    assert sweep is not None
     parameters = {key: sample(parameter) for key, parameter in sweep["parameters"].items()}
     assert all(isinstance(value, int | float) for values in parameters.values() for value in values)
     for pick in (0, -1):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsm.data.store import TokenStore
-from dsm.files import atomic_directory, atomic_write_text
+from dsm.files import atomic_directory, atomic_write_text, sole_writer
 
 Ints = NDArray[np.int64]
 Recipe = tuple[tuple[int, int], ...]
@@ -130,14 +130,15 @@ class PackedPieces:
 
 
 def packed(store: TokenStore, context: int, cache: Path) -> PackedPieces:
-    """The packing of a store: made once, then found in the cache; one process at a time may make it.
+    """The packing of a store: made once, then found in the cache, also by runs that wait for the one that makes it.
 
     Documents longer than the context are split into pieces of `context` tokens and one of what is left.
     """
     key = hashlib.sha256(f"{_FORMAT}:{store.fingerprint}:{context}".encode()).hexdigest()[:20]
     folder = cache / "packing" / key
-    if not (folder / "packing.json").is_file():
-        _pack(store, context, folder)
+    with sole_writer(folder):
+        if not (folder / "packing.json").is_file():
+            _pack(store, context, folder)
     return PackedPieces(folder)
 
 

@@ -62,6 +62,7 @@ class TokenStore:
         self._starts = [0]
         for _, tokens, _ in shards:
             self._starts.append(self._starts[-1] + tokens)
+        self._borders = np.asarray(self._starts, dtype=np.int64)
         self.tokens = self._starts[-1]
         self.documents = sum(documents for _, _, documents in shards)
         self.tokenizer_hash = manifest.tokenizer.fingerprint if manifest else None
@@ -125,11 +126,11 @@ class TokenStore:
         Raises:
             IndexError: as in `read`.
         """
-        borders = np.asarray(self._starts)
-        shards = np.clip(np.searchsorted(borders, starts, side="right") - 1, 0, len(self._files) - 1)
-        first, end = borders[shards], borders[shards + 1]
-        maps = {shard: self._map(shard) for shard in np.unique(shards).tolist()}
-        places = zip(shards.tolist(), (starts - first).tolist(), (stops - first).tolist(), strict=True)
+        shards = np.searchsorted(self._borders[1:-1], starts, side="right")
+        first, end = self._borders[shards], self._borders[shards + 1]
+        of_each = shards.tolist()
+        maps = {shard: self._map(shard) for shard in set(of_each)}
+        places = zip(of_each, (starts - first).tolist(), (stops - first).tolist(), strict=True)
         found = [maps[shard][start:stop] for shard, start, stop in places]
         for odd in np.flatnonzero((starts < first) | (stops < starts) | (stops > end)).tolist():
             found[odd] = self.read(int(starts[odd]), int(stops[odd]))  # across shards, or not there

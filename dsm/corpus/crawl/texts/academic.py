@@ -6,6 +6,7 @@ They define, claim, prove and cite; nothing in them is calculated, which is what
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 from dsm.corpus.crawl.mathematics import AREAS
@@ -58,6 +59,7 @@ _ARGUMENTS = [
     "Combining this with \\eqref{eq:{c}} gives {f}, as desired.",
     "It remains to verify that the {t} of {f} is {l}, which is clear.",
 ]
+_ARTICLE = re.compile(r"\b([Aa]) (?=[aeiou])")
 _ENVIRONMENTS = [
     ("definition", "def"),
     ("lemma", "lem"),
@@ -96,7 +98,7 @@ class _Paper:
 
     def line(self, template: str) -> str:
         """A filled sentence."""
-        return self.pen.fill(template, self.fill)
+        return _ARTICLE.sub(r"\1n ", self.pen.fill(template, self.fill))
 
     def equation(self) -> str:
         """A displayed formula with a label."""

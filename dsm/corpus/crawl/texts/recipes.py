@@ -124,7 +124,7 @@ def _of_a_list(rng: random.Random) -> Recipe:
         [
             ("the sum of", "sum({})", "0", "result += {}"),
             ("a list of", "[{}]", "[]", "result.append({})"),
-            ("the largest of", "max({}, default=0)", "0", "result = max(result, {})"),
+            ("the largest of", "max(({}), default=0)", "0", "result = max(result, {})"),
             ("the number of", "len([{}])", "0", "result += 1"),
         ]
     )
@@ -133,7 +133,7 @@ def _of_a_list(rng: random.Random) -> Recipe:
     does = f"Return {what} {which.replace('{v}', many)}{each}."
     if rng.random() < 0.5:
         generator = f"{formula} for x in {many}" + (f" if {condition}" if condition else "")
-        body = [f"    return {reduce.format(generator)}".replace(f"max({generator},", f"max(({generator}),")]
+        body = [f"    return {reduce.format(generator)}"]
     else:
         body = [f"    result = {start}", f"    for x in {many}:"]
         body += [f"        if {condition}:"] if condition else []
