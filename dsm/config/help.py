@@ -33,7 +33,8 @@ Worth knowing
   mode=plan     print what the run would do and cost (steps, tokens, FLOPs, memory); loads neither weights nor data
   resume=auto   the same command goes on where it stopped (default) | never: a new folder | PATH: from that checkpoint
   -m            a grid of all comma-separated values, or a search: hydra/sweeper=optuna hydra.sweeper.n_trials=20
-                'optim.lr=tag(log,interval(1e-5,1e-3))'; sweep_metric=KEY chooses what counts, its table comes last
+                'optim.lr=tag(log,interval(1e-5,1e-3))'; sweep_metric=KEY and sweep_direction=maximize choose what
+                counts; its table comes last, runs/sweeps/NAME-HASH/summary.html shows it
   --help        behind stage=NAME or experiment=NAME: what it does, and the groups it takes
   --cfg job     print the composed settings and what each is for, with -p GROUP one group of them
   --info        where they come from

@@ -13,7 +13,7 @@ from dsm.config.run import RunConfig
 Calculations = Annotated[int, Field(ge=1, le=3)]
 Range = Annotated[list[Calculations], Field(min_length=2, max_length=2)]
 Language = Literal["en", "zh", "mixed"]
-Difficulty = Literal["basic", "easy", "hard"]
+Difficulty = Literal["first", "basic", "easy", "hard"]
 Kind = Literal[
     "inventory",
     "shopping",
@@ -56,7 +56,7 @@ class ProblemsConfig(Schema):
         description="words | a program | both, with the program's output | a third of each, in files of their own"
     )
     lines: bool = Field(description="every step of a solution on a line of its own")
-    difficulty: Difficulty = Field(description="results up to 50 | 199 | 999")
+    difficulty: Difficulty = Field(description="results up to 20 | 50 | 199 | 999")
     kinds: list[Kind] | None = Field(min_length=1, description="null = all")
     tests: dict[str, HeldOutConfig] = Field(description="further held-out sets, by name")
 

@@ -43,15 +43,10 @@ from dsm.config.run import DIRECTIONS, RunConfig
 from dsm.errors import NonFiniteError, SpikeError, StoppedError, UserError
 
 _CHECKED_VALUES = 100  # of one key before the first run; each takes a composition
+_PLANNED_DRAWS = 3  # of a search: more of them would tell nothing new
 _LOCAL_REQUEUE = 144  # the status by which submitit's local launcher starts a job again
-_NOT_THE_RESULT = (
-    "hydra/launcher",
-    "hydra.launcher",
-    "hydra.sweeper.n_trials",
-    "paths.",
-    "mode",
-    "logger",
-)
+_OF_RUNS_ALONE = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.n_trials")
+_NOT_THE_RESULT = (*_OF_RUNS_ALONE, "paths.", "mode", "logger")
 
 
 class _EndedError(BaseException):
@@ -88,7 +83,7 @@ def run_sweep(
     first = _check_combinations(overrides, searched="n_trials" in sweeper)
     goals = _goals(first, sweeper, typed)
     if first.mode == "plan":  # needs no jobs
-        overrides = [one for one in overrides if not one.key_or_group.startswith(("hydra/launcher", "hydra.launcher"))]
+        overrides = [one for one in overrides if not one.key_or_group.startswith(_OF_RUNS_ALONE)]
     rank_0 = os.environ.get("RANK", "0") == "0"
     keep = rank_0 and first.mode == "run"
     folder = sweep_folder(first, overrides)
@@ -101,7 +96,7 @@ def run_sweep(
             opened.append("hydra/hydra_logging=none")
         opened += ["hydra.sweeper.params=null"] if sweeper.get("params") else []  # they are among the overrides by now
         opened += [f"hydra.sweep.dir='{folder}'"]
-        opened += _sweeper_settings(sweeper, typed, goals, first.seed)
+        opened += _sweeper_settings(sweeper, typed, goals, first)
         clear_outcomes(folder)
         try:
             hydra.multirun("config", _job(stage, goals), opened)
@@ -265,7 +260,9 @@ def _goals(first: RunConfig, sweeper: DictConfig, typed: Sequence[Override]) -> 
     return [Goal(name, direction == "maximize") for name, direction in zip(names, directions, strict=True)]
 
 
-def _sweeper_settings(sweeper: DictConfig, typed: Sequence[Override], goals: Sequence[Goal], seed: int) -> list[str]:
+def _sweeper_settings(
+    sweeper: DictConfig, typed: Sequence[Override], goals: Sequence[Goal], first: RunConfig
+) -> list[str]:
     """Optuna draws by the run's seed, so all ranks draw alike, and again; each draw knows all results before it."""
     if "sampler" not in sweeper:
         return []
@@ -278,8 +275,11 @@ def _sweeper_settings(sweeper: DictConfig, typed: Sequence[Override], goals: Seq
         "hydra.sweeper.direction": directions[0] if len(goals) == 1 else f"[{','.join(directions)}]",
     }
     if "seed" in sweeper.sampler:
-        wanted["hydra.sweeper.sampler.seed"] = str(seed)
+        wanted["hydra.sweeper.sampler.seed"] = str(first.seed)
     elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("hydra/sweeper/sampler: this one takes no seed, so ranks would disagree; leave it out for tpe")
     given = {override.key_or_group for override in typed}
+    if first.mode == "plan":
+        wanted["hydra.sweeper.n_trials"] = str(min(sweeper.n_trials, _PLANNED_DRAWS))
+        given -= {"hydra.sweeper.n_trials"}
     return [f"{key}={value}" for key, value in wanted.items() if key not in given]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 Style = Literal["cot", "pot", "tir"]
-Difficulty = Literal["basic", "easy", "hard"]
+Difficulty = Literal["first", "basic", "easy", "hard"]
 
 
 class Text(NamedTuple):
@@ -32,6 +32,7 @@ class Scale(NamedTuple):
 
 
 SCALES = {
+    "first": Scale(small=(2, 5), large=(6, 9), term=(2, 9), limit=20),
     "basic": Scale(small=(2, 5), large=(6, 10), term=(2, 12), limit=50),
     "easy": Scale(small=(2, 9), large=(10, 20), term=(5, 49), limit=199),
     "hard": Scale(small=(3, 12), large=(13, 80), term=(50, 400), limit=999),

@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,10 @@ def on_white(svg: str) -> str:
     return svg.replace("<svg ", '<svg style="background: white" ', 1)
 
 
+_POINTS = 400
+"""More than this cannot be told apart in a chart, and would make the page heavy."""
+
+
 @dataclass(frozen=True)
 class Line:
     """Points of one line, in the colour of that number; `low` and `high` make a band."""
@@ -157,6 +161,7 @@ def line_chart(
         top: where the y axis ends.
         many: lines of more points than this are drawn faintly, with their running means over them.
     """
+    lines = [thinned(line) for line in lines]
     with svg_figure(width, height) as (figure, drawn):
         axes = figure.subplots()
         for line in lines:
@@ -193,6 +198,21 @@ def line_chart(
     return drawn[0]
 
 
+def thinned(line: Line) -> Line:
+    """A line of very many points as the means of so many stretches as a chart can show; its end stays its end."""
+    n = len(line.x)
+    if n <= _POINTS:
+        return line
+    starts = np.linspace(0, n - 1, _POINTS).astype(int)[:-1]
+    sizes = np.diff([*starts, n - 1])
+
+    def means(values: Sequence[float]) -> list[float]:
+        found = np.asarray(values, float)
+        return [*map(float, np.add.reduceat(found[:-1], starts) / sizes), float(found[-1])] if len(found) else []
+
+    return replace(line, x=means(line.x), y=means(line.y), low=means(line.low), high=means(line.high))
+
+
 def _draw(axes: Any, line: Line, many: int) -> None:
     tint = colour(line.colour)
     if line.low:
@@ -205,12 +225,12 @@ def _draw(axes: Any, line: Line, many: int) -> None:
     axes.plot(line.x, line.y, color=tint, lw=1.8, ls=line.style, marker=marker, ms=4.5)
 
 
-def _smooth(values: Sequence[float]) -> Sequence[float]:
-    """The mean over a window around each point, which is as wide on both sides: narrower towards the ends."""
-    places = np.arange(len(values))
-    half = np.minimum(np.minimum(places, places[::-1]), max(2, len(values) // 30))
+def _smooth(values: Sequence[float]) -> list[float]:
+    """The mean over a window around each point, cut off at the ends."""
+    places, half = np.arange(len(values)), max(2, len(values) // 30)
+    first, last = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    return [float(value) for value in (sums[places + half + 1] - sums[places - half]) / (2 * half + 1)]
+    return [float(value) for value in (sums[last] - sums[first]) / (last - first)]
 
 
 def name_ends(axes: Any, ends: Sequence[tuple[str, int, float, float]], gap: float = 0.085) -> None:
@@ -238,6 +258,21 @@ def name_ends(axes: Any, ends: Sequence[tuple[str, int, float, float]], gap: flo
             weight="bold",
             annotation_clip=False,
         )
+
+
+def name_points(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write names above the right of points (label, x, y), moved up where they would lie on one another."""
+    axes.get_xlim(), axes.get_ylim()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    taken: list[tuple[float, float, float]] = []  # left and right end, height
+    for label, x, y in points:
+        left, height = map(float, to_axes.transform((x, y)))
+        right = left + 0.03 + 0.009 * len(label)
+        while any(left < end and right > start and abs(height - other) < 0.052 for start, end, other in taken):
+            height += 0.01
+        taken.append((left, right, height))
+        axes.annotate(label, (left, height), (7, 2), xycoords="axes fraction", textcoords="offset points",
+                      va="bottom", size=8)  # fmt: skip
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

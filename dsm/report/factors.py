@@ -11,7 +11,7 @@ from dsm.config.listing import closest
 from dsm.errors import UserError
 from dsm.evaluation.intervals import Interval
 from dsm.evaluation.table import percent
-from dsm.report.charts import MUTED, WIDE, colour, svg_figure
+from dsm.report.charts import MUTED, WIDE, colour, name_points, svg_figure
 from dsm.report.compare import Comparison
 from dsm.report.contrast import side_mean, unlike
 from dsm.report.runs import Run
@@ -98,7 +98,8 @@ def section(names: Sequence[str], found: Sequence[Measured], comparison: Compari
     """The chapter: the table, quality against time, quality and time against each setting."""
     factors = list(dict.fromkeys(factor for one in found for factor in one.values))
     trials = [_trial(one) for one in found]
-    charts = [Chart("factors-time", _against_time(found, factors))]
+    timed = any(one.run.seconds is not None for one in found)
+    charts = [Chart("factors-time", _against_time(found, factors))] if timed else []
     for metric, maximise in ((QUALITY, True), (SECONDS, False)):
         svg = factor_figure(trials, metric, maximise=maximise)
         if svg:
@@ -149,25 +150,34 @@ def _written(value: Any) -> str:
 
 def _against_time(found: Sequence[Measured], factors: Sequence[str]) -> str:
     """Every run by its seconds and its accuracy; the line joins those that no quicker run beats."""
-    timed = sorted(
-        (one for one in found if one.run.seconds is not None), key=lambda one: (one.run.seconds, one.run.label)
-    )
-    varied = [f for f in factors if len({str(one.values.get(f)) for one in found}) > 1]
-    with svg_figure(WIDE, 3.6) as (figure, drawn):
+    timed = [(one.run.seconds, 100 * (one.quality.value or 0.0), one) for one in found if one.run.seconds is not None]
+    points = sorted(timed, key=lambda point: (*point[:2], point[2].run.name))
+    with svg_figure(WIDE, 3.8) as (figure, drawn):
         axes = figure.subplots()
         front: list[tuple[float, float]] = []
-        for one in timed:
-            assert one.run.seconds is not None
-            point = (one.run.seconds, 100 * (one.quality.value or 0.0))
-            errors = [[point[1] - 100 * one.quality.low], [100 * one.quality.high - point[1]]]
-            axes.errorbar([point[0]], [point[1]], yerr=errors, fmt="o", color=colour(0), ms=6, lw=1, alpha=0.85)
-            text = ", ".join(f"{factor.rsplit('.', 1)[-1]} {_written(one.values.get(factor))}" for factor in varied)
-            axes.annotate(text or one.run.label, point, (7, 3), textcoords="offset points", size=8)
-            if not front or point[1] > front[-1][1]:
-                front.append(point)
+        for seconds, value, one in points:
+            errors = [[value - 100 * one.quality.low], [100 * one.quality.high - value]]
+            axes.errorbar([seconds], [value], yerr=errors, fmt="o", color=colour(0), ms=6, lw=1, alpha=0.85)
+            if not front or value > front[-1][1]:
+                front.append((seconds, value))
         axes.step(*zip(*front, strict=True), where="post", color=MUTED, lw=1, ls="--", zorder=0)
         axes.set_xlabel(SECONDS)
         axes.set_ylabel(QUALITY)
         axes.set_title("Quality against time; the dashed line is the best so far")
         axes.margins(x=0.14, y=0.1)
+        names = _differences(found, factors)
+        name_points(axes, [(names[one.run.name], seconds, value) for seconds, value, one in points])
     return drawn[0]
+
+
+def _differences(found: Sequence[Measured], factors: Sequence[str]) -> dict[str, str]:
+    """What tells a run from the usual: its settings that are not the most frequent ones; all of the usual run's."""
+    values = {factor: [str(one.values.get(factor)) for one in found] for factor in factors}
+    varied = [factor for factor in factors if len(set(values[factor])) > 1]
+    usual = {factor: max(values[factor], key=values[factor].count) for factor in varied}
+    names = {}
+    for one in found:
+        own = [factor for factor in varied if str(one.values.get(factor)) != usual[factor]] or varied
+        told = [f"{factor.rsplit('.', 1)[-1]} {_written(one.values.get(factor))}" for factor in own]
+        names[one.run.name] = ", ".join(told) or one.run.label
+    return names

@@ -32,7 +32,7 @@ def section(runs: Sequence[Run]) -> Section | None:
         blocks += _realised(trained)
         charts = _losses(trained)
         if charts:
-            blocks.append(Charts(charts, title="Loss", note="Nats a token, over the tokens of each run."))
+            blocks.append(Charts(charts, title="Loss and learning rate", note="Losses are nats a token."))
         blocks += _last_losses(trained)
     lead = (
         "Token stores are mixed in exact proportions; every optimiser step draws from all sources. The paper's 7B "
@@ -119,17 +119,17 @@ def _size(path: str | None) -> int | None:
 
 
 def _losses(runs: Sequence[Run]) -> list[Chart]:
-    """One panel for all runs, one for each run with several sources, one for what is held out."""
+    """Loss and learning rate of all runs, the loss by source of each run with several, and of what is held out."""
     charts = []
     began = _began(runs)
-    lines = []
-    for number, run in zip(tints([run.label for run in runs]), runs, strict=True):
-        x, y = run.series("train/loss", _OVER)
-        lines.append(Line(run.label, number, [began[run.name] + place for place in x], y))
-    lines = averaged(lines)
-    if lines:
-        xlabel = "tokens, with those of the run before" if any(began.values()) else "tokens"
-        charts.append(Chart("loss", line_chart("Training loss", lines, xlabel=xlabel)))
+    xlabel = "tokens, with those of the run before" if any(began.values()) else "tokens"
+    for name, title, key in (("loss", "Training loss", "train/loss"), ("rate", "Learning rate", "train/lr")):
+        lines = []
+        for number, run in zip(tints([run.label for run in runs]), runs, strict=True):
+            x, y = run.series(key, _OVER)
+            lines.append(Line(run.label, number, [began[run.name] + place for place in x], y))
+        if lines := averaged(lines):
+            charts.append(Chart(name, line_chart(title, lines, xlabel=xlabel)))
     tint = _tints(runs)
     for run in runs if len(runs) <= _MANY_RUNS else ():
         names = run.keys("train/loss/")

@@ -52,7 +52,8 @@ def paper_models(names: Sequence[str]) -> list[PaperModel]:
         for table in map(_table, sources):
             pairs = zip(table.columns, table.rows[row], strict=True)
             numbers |= {column: value for column, value in pairs if value is not None}
-        found.append(PaperModel(row, ", ".join(source.replace("_", " ") for source in sources), numbers))
+        told = ", ".join(source.removeprefix("table_") for source in sources)
+        found.append(PaperModel(row, f"Table{'s' * (len(sources) > 1)} {told}", numbers))
     return found
 
 

@@ -125,7 +125,7 @@ def _table(phases: Phases) -> Table:
         ]
         rows.append([course.title, f"{course.items:,}", *values, *gains])
     header = ["benchmark", "items", *phases.labels, *(f"gain: {label}" for label in phases.labels[1:])]
-    note = "Gains in points with their 95 % intervals, paired over the same items; green and orange exclude zero."
+    note = "Gains in points with their 95 % intervals, paired over the same items; those that exclude zero stand out."
     return Table(header, rows, note=note)
 
 

@@ -1,4 +1,4 @@
-"""What a chapter of the report is made of; `page.py` writes it as HTML, `markdown.py` as Markdown.
+"""What a chapter of the report is made of; `html.py` writes it as HTML, `markdown.py` as Markdown.
 
 A chapter's module gathers numbers and says what is to be shown; how it looks is decided in one place.
 """
@@ -6,7 +6,7 @@ A chapter's module gathers numbers and says what is to be shown; how it looks is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Tone = Literal["plain", "good", "bad", "open", "muted", "strong"]
@@ -126,4 +126,4 @@ class Section:
     anchor: str
     title: str
     lead: str = ""
-    blocks: Sequence[Block] = field(default_factory=tuple)
+    blocks: Sequence[Block] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 
 from dsm.config.report import ReportStageConfig
@@ -29,6 +29,7 @@ class Story:
         learning: accuracy over training.
         findings: as decided.
         phases: as followed.
+        runs: as read.
     """
 
     before: Sequence[Section] = ()
@@ -36,7 +37,7 @@ class Story:
     learning: Sequence[Learning] = ()
     findings: Sequence[Finding] = ()
     phases: Phases | None = None
-    runs: Sequence[Run] = field(default_factory=tuple)
+    runs: Sequence[Run] = ()
 
     def headline(self) -> list[Fact]:
         """The numbers that stand at the top of the page."""
@@ -86,32 +87,27 @@ def tell(config: ReportStageConfig, comparison: Comparison, learning: Sequence[L
     if config.factors:
         shared, measured = factors.measure(config.factors, runs, comparison, config.evaluations, config.seed)
         before.append(factors.section(shared, measured, comparison))
-    after += [
-        part for part in (mined.section(runs), mix.section(runs), tuned.section(runs), rewarded.section(runs)) if part
-    ]
+    after += [mined.section(runs), mix.section(runs), tuned.section(runs), rewarded.section(runs)]
     if course is not None:
         after.append(votes.section(comparison, course, config.seed))
-        report = config.report
-        after.append(answers.section(comparison, course, report.samples, report.output_chars))
+        after.append(answers.section(comparison, course, config.report.samples, config.report.output_chars))
     after.append(costs.section(runs))
     return Story(before, [part for part in after if part], learning, decided, course, runs)
 
 
 def _common(labels: Sequence[str]) -> str:
     """What the labels of a phase's seeds have in common, as far as it reads like a name."""
+    if len(labels) == 1:
+        return labels[0]
     same = [letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))]
-    return (
-        labels[0] if len(labels) == 1 else "".join(same).removesuffix(", seed ").rstrip("-_ .0123456789") or labels[0]
-    )
+    return "".join(same).removesuffix(", seed ").rstrip("-_ .0123456789") or labels[0]
 
 
 def _paper(tables: Sequence[PaperTable]) -> Section:
     """The paper's tables, whole."""
     blocks = []
     for table in tables:
-        rows = [
-            [name, *("–" if value is None else f"{value:.1f}" for value in row)] for name, row in table.rows.items()
-        ]
+        rows = [[name, *("–" if one is None else f"{one:.1f}" for one in row)] for name, row in table.rows.items()]
         blocks.append(Table(["", *table.columns], rows, title=table.title, note=f"{_upper(table.setting)}; percent."))
     return Section("paper", "The paper's numbers", blocks=blocks)
 

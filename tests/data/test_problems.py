@@ -17,7 +17,7 @@ from dsm.errors import UserError
 
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)(?: (?:remainder|余) (\d+))?")
 BOXED = re.compile(r"\\boxed\{(\d+)\}")
-LANGUAGES, DIFFICULTIES = ("en", "zh"), ("basic", "easy", "hard")
+LANGUAGES, DIFFICULTIES = ("en", "zh"), ("first", "basic", "easy", "hard")
 
 
 def is_true(left: str, op: str, right: str, result: str, rest: str) -> bool:
@@ -36,7 +36,7 @@ def run(program: str) -> int:
 @pytest.mark.parametrize(("language", "difficulty"), product(LANGUAGES, DIFFICULTIES))
 def test_solutions_and_programs_are_right(language: str, difficulty: str) -> None:
     problems = generate_problems(1500, seed=5, language=language, difficulty=difficulty)  # type: ignore[arg-type]
-    limit = {"basic": 51, "easy": 200, "hard": 1000}[difficulty]
+    limit = {"first": 21, "basic": 51, "easy": 200, "hard": 1000}[difficulty]
     for problem in problems:
         equations = EQUATION.findall(problem.solution)
         assert len(equations) == problem.steps == problem.solution.count("="), problem
@@ -168,7 +168,7 @@ def test_rows(tmp_path: Path) -> None:
         ({"style": "prose"}, "style=prose: unknown; one of cot, pot, tir, mixed"),
         ({"kinds": ["cooking"]}, "kinds=cooking: unknown; one of inventory, shopping"),
         ({"kinds": ["average"]}, r"kinds=\['average'\]: none of them has a problem of 1 steps"),
-        ({"difficulty": "no"}, "difficulty=no: unknown; one of basic, easy, hard"),
+        ({"difficulty": "no"}, "difficulty=no: unknown; one of first, basic, easy, hard"),
         ({"steps": (0, 2)}, rf"steps=\[0, 2\]: .* from 1 to {MAX_STEPS}"),
         ({"steps": (2, 1)}, r"steps=\[2, 1\]"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsm.report.charts import Line, count, line_chart, spread, themed
+from dsm.report.charts import Line, count, line_chart, spread, themed, thinned
 from dsm.report.seeds import averaged, methods, tints
 
 
@@ -42,6 +42,18 @@ def test_lines_bear_their_names_and_the_page_s_colours() -> None:
     assert "数学" in svg
     assert "var(--c1, #e69f00)" in svg
     assert "a &lt;b&gt;" not in line_chart("Loss", [Line("a <b>", 0, [0, 1], [1, 2])], xlabel="x")
+
+
+def test_a_line_of_many_points_is_a_line_of_few() -> None:
+    x = [float(value) for value in range(50_000)]
+    line = Line("a", 0, x, [2 * value for value in x])
+    few = thinned(line)
+    assert len(few.x) == len(few.y) == 400
+    assert (few.x[-1], few.y[-1]) == (49_999.0, 99_998.0)
+    assert few.y == pytest.approx([2 * value for value in few.x])
+    assert sum(few.x[:-1]) / 399 == pytest.approx(25_000, rel=0.01)
+    assert len(line_chart("Long", [line], xlabel="x")) < 60_000
+    assert thinned(lines := Line("b", 0, [1, 2], [3, 4])) is lines
 
 
 def test_counts() -> None:

@@ -14,6 +14,7 @@ import pytest
 from dsm.config.report import ReportStageConfig
 from dsm.errors import UserError
 from dsm.report.stage import make_report
+from dsm.report.text import signed
 from tests.evaluation.folders import record, write_evaluation
 from tests.report import run_folders
 
@@ -151,6 +152,17 @@ def test_findings_are_said_everywhere(told):
     assert lines[2].split()[:2] == ["Base", "31.2"]
 
 
+def test_votes_before_and_after(told):
+    """By hand, of four samples of items wwwc ccww cccc cccw, then cccc ccwc cccc wwww, a tie being half a point."""
+    text = words(told[1])
+    assert "maj@k and pass@k, before and after RL" in text
+    one, vote, best = (11 - 10) / 16, (3 - 2.5) / 4, (3 - 4) / 4
+    shown = re.search(r"en 4 (\S+) \S+ to \S+ (\S+) \S+ to \S+ (\S+)", text)
+    assert shown is not None
+    assert shown.groups() == tuple(signed(gain) for gain in (one, vote, best))
+    assert "GSM8K +1.5 and −1.8, MATH +1.0 and −0.7" in text
+
+
 def test_the_same_problems_side_by_side(told):
     page = told[1]
     samples = re.findall(r'<article class="sample">.*?</article>', page, flags=re.DOTALL)
@@ -169,7 +181,7 @@ def test_every_figure_is_on_the_page_and_beside_the_markdown(told):
             "formats.svg", "phases-mean.svg", "votes-en.svg", "costs.svg"} <= files  # fmt: skip
     for file in files:
         ET.parse(Path(final["report/md"]).parent / "plots" / file)
-    assert page.count("<figure>") >= len(files)
+    assert page.count("<figure") >= len(files)
     assert "#0072b2;" not in page.split("</style>")[1]  # colours of lines come from the page, which has two sets
 
 

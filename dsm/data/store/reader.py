@@ -118,7 +118,7 @@ class TokenStore:
         return np.concatenate(parts) if parts else np.empty(0, self._type)
 
     def read_many(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[Tokens]:
-        """Stretches of tokens as `read` gives them, in a fraction of the time that it takes one by one.
+        """Stretches of tokens as `read` gives them, found together.
 
         Args:
             starts, stops: (N,) each.
