@@ -321,7 +321,8 @@ def bar_chart(
         axes.set_title(title)
         axes.grid(visible=False, axis="y")
         if len(parts) > 1:
-            columns = min(len(parts), 3 if width == PANEL else 6)
+            widest = 0.45 + 0.07 * max(len(label) for label, _, _ in parts)  # inches, about
+            columns = max(1, min(len(parts), int(width / widest)))
             figure.legend(loc="outside lower left", ncols=columns, handlelength=1.1, columnspacing=1.4, fontsize=8.5)
     return drawn[0]
 

@@ -107,6 +107,8 @@ def section(findings: Sequence[Finding], config: ReportStageConfig, comparison: 
     note = "Differences in points; every benchmark has the same weight."
     if single:
         note += " Where a side is a single run, the interval tells what other items would show, not another training."
+    if any(len(f.higher) > 1 or len(f.than) > 1 for f in findings):
+        note += " Where a side has several trainings, these are drawn too."
     header = ["statement", "verdict", "higher", "than", "difference", "95 %"]
     return Section("findings", "Findings of the paper", lead, [Table(header, rows, note=note, left=2)])
 

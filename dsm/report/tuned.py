@@ -43,7 +43,7 @@ def section(runs: Sequence[Run]) -> Section | None:
     sources = _sources(found)
     blocks: list[Block] = [_table(found, sources)]
     if sum(len(seen.kinds) for seen in sources.values()) > 1:
-        blocks.append(Charts([Chart("formats", _formats(sources))], size="wide"))
+        blocks.append(Charts([Chart("formats", _formats(found, sources))], size="wide"))
     charts = _losses(found)
     if charts:
         blocks.append(Charts(charts, title="Loss", note="Nats a token of the answers, over the tokens of each run."))
@@ -125,11 +125,18 @@ def _shares(seen: _Source, place: int, names: dict[str, str]) -> str:
         totals[kind[place]] += number
     if len(totals) == 1:
         return names[next(iter(totals))]
-    return ", ".join(f"{names[kind]} {100 * number / totals.total():.0f} %" for kind, number in totals.most_common())
+    return ", ".join(
+        f"{name} {100 * totals[kind] / totals.total():.0f} %" for kind, name in names.items() if totals[kind]
+    )
 
 
-def _formats(sources: dict[tuple[str, str], _Source]) -> str:
-    """Examples of each source: a colour for the format, English and Chinese apart."""
+def _formats(runs: Sequence[Run], sources: dict[tuple[str, str], _Source]) -> str:
+    """Examples of each source in an epoch: a colour for each format, English and Chinese apart."""
+    weights = {
+        (run.name, name): float(given["weight"])
+        for run in runs
+        for name, given in run.config["data"]["sources"].items()
+    }
     several = len({run for run, _ in sources}) > 1
     labels = [f"{run}: {name}" if several else name for run, name in sources]
     kinds = [(style, language) for style in FORMATS for language in LANGUAGES]
@@ -138,8 +145,9 @@ def _formats(sources: dict[tuple[str, str], _Source]) -> str:
     parts = []
     for number, (style, language) in enumerate(kinds):
         name = f"{FORMATS[style]}, {LANGUAGES[language]}" if both else FORMATS[style]
-        parts.append((name, number, [float(seen.kinds[style, language]) for seen in sources.values()]))
-    return bar_chart("Examples by format and language", labels, parts, xlabel="examples", width=WIDE)
+        lengths = [weights[source] * seen.kinds[style, language] for source, seen in sources.items()]
+        parts.append((name, number, lengths))
+    return bar_chart("Examples in an epoch", labels, parts, xlabel="examples times weight", width=WIDE)
 
 
 def _losses(runs: Sequence[Run]) -> list[Chart]:
@@ -151,8 +159,9 @@ def _losses(runs: Sequence[Run]) -> list[Chart]:
     if lines:
         charts.append(Chart("sft-loss", line_chart("Training loss", lines, xlabel="tokens")))
     for run in runs:
-        names = run.keys("train/loss/")
+        names = list(run.config["data"]["sources"])
         parts = [Line(name, number, *run.series(f"train/loss/{name}", over)) for number, name in enumerate(names)]
+        parts = [part for part in parts if part.x]
         if len(parts) > 1:
             title = f"{run.label}: loss by source"
             charts.append(Chart(f"sft-loss-{run.name}", line_chart(title, parts, xlabel="tokens")))

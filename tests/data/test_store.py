@@ -62,9 +62,14 @@ def test_every_stretch_reads_as_written(folder: Path, monkeypatch: pytest.Monkey
     assert (store.tokens, store.documents, store.dtype) == (len(FLAT), len(DOCUMENTS), "uint32")
     rng = random.Random(1)
     borders = [0, store.tokens, *(end for end in ENDS if rng.random() < 0.2)]
-    for _ in range(2000):
-        start, stop = sorted(rng.choice((rng.choice(borders), rng.randint(0, len(FLAT)))) for _ in range(2))
+    places = [
+        sorted(rng.choice((rng.choice(borders), rng.randint(0, len(FLAT)))) for _ in range(2)) for _ in range(2000)
+    ]
+    together = store.read_many(*np.asarray(places).T)
+    for (start, stop), part in zip(places, together, strict=True):
         assert np.array_equal(store.read(start, stop), FLAT[start:stop])
+        assert np.array_equal(part, FLAT[start:stop])
+    assert store.read_many(*np.zeros((2, 0), dtype=np.int64)) == []
     assert store.ends.dtype == np.int64
     assert store.ends.tolist() == ENDS
     store.verify()
@@ -81,8 +86,11 @@ def test_a_read_inside_a_shard_is_a_view_of_the_file_and_cannot_be_written(folde
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 3), (5, 4), (0, len(FLAT) + 1), (len(FLAT) + 1, len(FLAT) + 1)])
 def test_positions_outside_are_refused(folder: Path, start: int, stop: int) -> None:
+    store = TokenStore.open(folder)
     with pytest.raises(IndexError):
-        TokenStore.open(folder).read(start, stop)
+        store.read(start, stop)
+    with pytest.raises(IndexError):
+        store.read_many(np.asarray([0, start]), np.asarray([1, stop]))
 
 
 def test_copies_read_in_other_processes(folder: Path) -> None:
