@@ -68,5 +68,5 @@ def test_the_page_from_an_empty_folder(
     assert {"reward/brief", "advantage/mean"} <= set(last_metrics("short_answers"))
     results = json.loads((run_of("stories") / "results.json").read_text())
     assert "stories" in json.dumps(results)
-    assert (run_of("textbook") / "export/model.safetensors").is_file()
-    assert last_metrics("thirds")["step"] == 4
+    for name in ("textbook", "thirds"):
+        assert (run_of(name) / "export/model.safetensors").is_file()
