@@ -24,7 +24,15 @@ BENCHMARKS = ("en", "zh", "en_python", "zh_python", "kinds_en", "kinds_zh", "lar
 PHASES = ("base_eval", "instruct_eval", "rl_eval")
 SMALL = [
     "experiment=quickstart",
-    *("vars.code_tokens=4096", "vars.maths_tokens=4096", "vars.problems=120", "vars.tuning_steps=2", "vars.samples=8", "vars.held_out=2"),
+    *(
+        "vars.code_tokens=4096",
+        "vars.maths_tokens=4096",
+        "vars.problems=120",
+        "vars.tuning_steps=2",
+        "vars.samples=8",
+        "vars.held_out=2",
+        "vars.with_python=2",
+    ),
     *("vars.answers=2", "vars.pages=200", "vars.lr=1e-3"),
     *("steps.crawl.crawl.domains=24", "steps.crawl.crawl.seed_documents=60", "steps.crawl.crawl.texts=60"),
     *("steps.crawl.crawl.workers=1", "+steps.mined.executor.workers=0", "+steps.mined.rounds.max=2"),

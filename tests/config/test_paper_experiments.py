@@ -62,3 +62,16 @@ def test_iterative_starts_where_paradigm_does_and_draws_as_many_answers() -> Non
     halves = drawn.pop("half-0") + drawn.pop("second_half-0")
     assert set(drawn.values()) == {halves}
     assert {"rl-one_run-0", "rl-two_rounds-0", "rl-grpo-0"} < drawn.keys()
+
+
+def test_corpora_and_benchmarks_of_ones_own_are_compared() -> None:
+    """As the experiment's head says: what is made up is left out, on the command line."""
+    Path("a.jsonl").write_text('{"text": "a", "question": "b", "answer": "c"}\n')
+    made_up = [f"corpora.{name}" for name in ("mined", "raw", "seed")]
+    made_up += [f"benchmarks.{kind}_{language}" for kind in ("held_out", "choices") for language in ("en", "zh")]
+    named = ["+vars.corpora.mine.path=a.jsonl", "+vars.corpora.other.path=a.jsonl"]
+    named += ["+vars.benchmarks.own={data: {path: a.jsonl}}", "steps.crawl=null", "steps.mined=null"]
+    left_out = [*(f"~vars.{key}" for key in made_up), "~steps.report.runs", "~steps.report.findings"]
+    own = steps("corpus_comparison", *named, *left_out)
+    runs = [f"{step}-{name}-0" for step in ("pretrain", "measured") for name in ("mine", "other")]
+    assert list(own) == ["tokenizer", "stores", *runs, "report"]
