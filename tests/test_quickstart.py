@@ -136,7 +136,8 @@ def test_a_wrong_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     ):
         assert main(["experiment=quickstart", setting]) == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"dsm: {key}")
+        assert error.startswith("dsm: ")
+        assert key in error
         assert error.count("\n") == 1
 
 

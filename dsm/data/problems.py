@@ -52,7 +52,8 @@ def generate_problems(
     """`n` problems with distinct questions.
 
     Results of "first" stay within 20, those of "basic" within 50 and its products within the tables of 10; it adds and
-    takes away up to 12 ("first" up to 9), or an earlier result. "easy" stays below 200 and multiplies by one-digit numbers; "hard" goes to 999.
+    takes away up to 12 ("first" up to 9), or an earlier result. "easy" stays below 200 and multiplies by one-digit
+    numbers; "hard" goes to 999.
     A longer list from the same seed begins with the shorter one.
 
     Args:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsm.report.compare import Comparison, compare
 from dsm.evaluation.loading import load_evaluation
 from dsm.evaluation.metrics import summarise
+from dsm.report.compare import Comparison, compare
 
 VERDICTS = {"c": "correct", "w": "wrong", "u": "ungradable"}
 
