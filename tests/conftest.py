@@ -10,8 +10,13 @@ import pytest
 import torch
 
 LONGEST = (
-    "pipeline/test_run.py",
     "training/test_checkpoint_layouts.py",
+    "test_quickstart.py",
+    "test_worked_examples.py",
+    "test_docs.py",
+    "test_recipes.py",
+    "pipeline/test_crew.py",
+    "pipeline/test_run.py",
     "config/test_plan.py",
     "training/rl/test_runs.py",
     "training/rl/test_rl_resume.py",
