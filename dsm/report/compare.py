@@ -104,20 +104,20 @@ class Comparison:
         return [name for name, _ in counts.most_common()]
 
     def warnings(self) -> list[tuple[str, str]]:
-        """(benchmark's title, what is wrong) for everything that makes numbers incomparable, the worst first."""
-        first, second = [], []
+        """(benchmarks' titles, what is wrong) for everything that makes numbers incomparable, the worst first."""
+        first, second = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for benchmark in self.benchmarks:
             base = self.labels[benchmark.base]
             foreign = ", ".join(self.labels[index] for index in sorted(benchmark.foreign))
             if foreign:
                 text = f"{foreign}: not the items of {base}. The numbers are not comparable and are not compared."
-                first.append((benchmark.title, text))
+                first[text].append(benchmark.title)
             unlike = ", ".join(self.labels[index] for index in sorted(benchmark.unlike))
             if unlike:
                 keys = ", ".join(setting.key for setting in benchmark.protocol if setting.differs)
                 text = f"{unlike}: not the protocol of {base} ({keys}). A gap may be the protocol's, not the model's."
-                second.append((benchmark.title, text))
-        return first + second
+                second[text].append(benchmark.title)
+        return [(", ".join(titles), text) for found in (first, second) for text, titles in found.items()]
 
 
 def compare(evaluations: Sequence[Evaluation], baseline: int, *, seed: int = 0) -> Comparison:

@@ -11,6 +11,7 @@ from dsm.config.annotate import AnnotateConfig
 from dsm.config.crawl import CrawlStageConfig
 from dsm.config.decontaminate import DecontaminateConfig
 from dsm.config.evaluation import EvalConfig
+from dsm.config.explain import shown
 from dsm.config.mine import MineConfig
 from dsm.config.pipeline import PipelineConfig
 from dsm.config.plan.disk import folder_rows
@@ -90,7 +91,8 @@ def _sections(config: RunConfig) -> dict[str, Rows]:
         case EvalConfig():
             return evaluation_sections(config)
         case ProblemsStageConfig():
-            return {"Problems": [(key, str(value)) for key, value in config.problems.model_dump().items()]}
+            settings = config.problems.model_dump(exclude_none=True)
+            return {"Problems": [(key, shown(value)) for key, value in settings.items()]}
         case ReportStageConfig():
             sections = {
                 "Evaluations": [(config.label(name), path) for name, path in config.evaluations.items()],
