@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 from hydra import compose, version
 from hydra._internal.hydra import Hydra
@@ -45,6 +46,7 @@ def parse(arguments: Sequence[str]) -> list[Override]:
     return list(overrides.values())
 
 
+@lru_cache(maxsize=4096)  # each argument is read two or three times, and steps of a pipeline share most of theirs
 def _parse_one(argument: str) -> Override:
     parser = OverridesParser.create()
     key, equals, value = argument.partition("=")

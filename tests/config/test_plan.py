@@ -152,6 +152,7 @@ def test_changes_of_weights() -> None:
 PLACEHOLDERS = {
     "model.path": "model.path=base",
     "tokenizer.path": "tokenizer.path=tok",
+    "data.path": "data.path=rollouts",
     "data.sources": "data.sources.a.path=a.jsonl",
     "data.sources.gsm8k.path": "data.sources.gsm8k.path=a.jsonl",
     "prompts.sources.gsm8k.path": "prompts.sources.gsm8k.path=a.jsonl",
