@@ -117,7 +117,7 @@ class Comparison:
                 keys = ", ".join(setting.key for setting in benchmark.protocol if setting.differs)
                 text = f"{unlike}: not the protocol of {base} ({keys}). A gap may be the protocol's, not the model's."
                 second[text].append(benchmark.title)
-        return [(", ".join(titles), text) for found in (first, second) for text, titles in found.items()]
+        return [("; ".join(titles), text) for found in (first, second) for text, titles in found.items()]
 
 
 def compare(evaluations: Sequence[Evaluation], baseline: int, *, seed: int = 0) -> Comparison:
