@@ -14,14 +14,6 @@ from dsm.report.markdown import render_markdown
 from tests.evaluation.folders import compared, record, write_evaluation
 
 
-@pytest.fixture
-def pair(tmp_path):
-    """Base and tuned on four items, tuned one better: (base, tuned)."""
-    base = write_evaluation(tmp_path / "base", {"gsm8k": [record(str(i), v) for i, v in enumerate("cwwu")]})
-    tuned = write_evaluation(tmp_path / "tuned", {"gsm8k": [record(str(i), v) for i, v in enumerate("ccww")]})
-    return base, tuned
-
-
 def html_of(comparison, **changes):
     return render_html(comparison, **({"title": "Report", "items": 40, "output_chars": 4000} | changes))
 
