@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
 
 LONGEST = (
     "training/test_checkpoint_layouts.py",
@@ -34,6 +34,8 @@ LONGEST = (
     "training/test_ranks.py",
 )
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy thread pools on two cores are slower than a thread each
+gc.disable()  # until all tests are imported: a million objects that stay, not to be looked through again and again
 hypothesis.settings.register_profile("dsm", deadline=None, derandomize=True)  # a busy machine is no failure
 hypothesis.settings.load_profile("dsm")
 
@@ -44,10 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Two busy thread pools on two cores are many times slower than one thread each."""
-    torch.set_num_threads(1)
+def pytest_collection_finish() -> None:
+    """What has been imported by now stays until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

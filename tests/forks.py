@@ -12,6 +12,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as `dsm` has it, before
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
     [
+        "tests.uncollected",
         "dsm.training.stages",
         "dsm.training.rl.stage",
         "dsm.training.reward.label",
@@ -19,5 +20,6 @@ context.set_forkserver_preload(
         "tests.training.harness",
         "tests.runtime.crew",
         "tests.ranks",
+        "tests.warm",
     ]
 )

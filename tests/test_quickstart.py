@@ -35,7 +35,7 @@ SMALL = [
     ),
     *("vars.answers=2", "vars.pages=200", "vars.lr=1e-3"),
     *("steps.crawl.crawl.domains=24", "steps.crawl.crawl.seed_documents=60", "steps.crawl.crawl.texts=60"),
-    *("steps.crawl.crawl.workers=1", "+steps.mined.executor.workers=0", "+steps.mined.rounds.max=2"),
+    *("steps.crawl.crawl.workers=1", "steps.mined.executor.workers=0", "steps.mined.rounds.max=2"),
     *("steps.mined.classifier.dim=8", "steps.tokenizer.tokenizer.vocab_size=400"),
     *("+steps.code.model.config.num_hidden_layers=1", "+steps.code.model.config.hidden_size=32"),
     *("steps.code.scheduler.warmup_steps=1", "steps.maths.scheduler.warmup_steps=1"),

@@ -2,30 +2,37 @@
 
 Hydra composes, pydantic checks. Every `key=value` that names no group is handed to Hydra as "add or override", so that
 a misspelt key reaches the schema, which knows the right ones, and so that new sources need no `+`.
+
+What Hydra makes of groups alone takes it tenths of a second, and a pipeline composes many runs whose groups are the
+same. So that is kept for as long as the process lives and no file of conf/ changes; settings are put into a copy.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 
-from hydra import compose, version
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from dsm.config.comments import comments, with_comments
 from dsm.config.explain import hydra_problem, shown, validation_problem
-from dsm.config.listing import closest, conf_dir, groups, own_conf_dir
+from dsm.config.listing import closest, conf_dir, conf_dirs, groups, own_conf_dir
 from dsm.config.run import RunConfig
+from dsm.config.sources import ConfSource, versions
 from dsm.config.stages import STAGES
 from dsm.errors import UserError
 
@@ -109,8 +116,33 @@ def compose_raw(arguments: Sequence[str]) -> DictConfig:
         if override.is_sweep_override():
             raise UserError(f"{override.input_line}: several values make a sweep, which needs -m")
     refuse_unknown_groups(overrides)
-    with hydra_app(overrides):
-        return compose("config", open_overrides(overrides))
+    known = groups()
+    chosen = [override for override in overrides if override.key_or_group in known or override.is_hydra_override()]
+    settings = [
+        override if override.is_delete() else replace(override, type=OverrideType.FORCE_ADD)
+        for override in overrides
+        if override not in chosen
+    ]
+    files = tuple(file for folder in conf_dirs() for file in versions(folder))
+    with _told(overrides):
+        composed = pickle.loads(_composed(tuple(open_overrides(chosen)), files))
+        ConfigLoaderImpl._apply_overrides_to_config(settings, composed)
+    assert isinstance(composed, DictConfig)
+    return composed
+
+
+@lru_cache(maxsize=256)
+def _composed(chosen: tuple[str, ...], files: tuple[tuple[str, int], ...]) -> bytes:
+    """What Hydra composes from groups and its own settings alone, pickled, for that is copied soonest.
+
+    Args:
+        files: all that lie in conf/ and the user's own folder, and when they were written.
+    """
+    with _hydra() as hydra:
+        whole = hydra.compose_config("config", list(chosen), RunMode.RUN, from_shell=False)
+    with open_dict(whole):
+        del whole["hydra"]
+    return pickle.dumps(whole)
 
 
 def check(composed: DictConfig, overrides: Sequence[Override] = ()) -> RunConfig:
@@ -146,15 +178,28 @@ def hydra_app(overrides: Sequence[Override]) -> Iterator[Hydra]:
 
     What it cannot compose is a `UserError`.
     """
+    with _told(overrides), _hydra() as hydra:
+        yield hydra
+
+
+@contextmanager
+def _told(overrides: Sequence[Override]) -> Iterator[None]:
+    """What Hydra cannot compose is a `UserError`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(hydra_problem(error, overrides)) from None
+
+
+@contextmanager
+def _hydra() -> Iterator[Hydra]:
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     try:
-        path = create_config_search_path(str(conf_dir()))
+        path = create_config_search_path(f"{ConfSource.scheme()}://{conf_dir()}")
         if (own := own_conf_dir()) is not None:
-            path.prepend("own", str(own), anchor="schema")
+            path.prepend("own", f"{ConfSource.scheme()}://{own}", anchor="schema")
         yield Hydra.create_main_hydra2("dsm", path)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(hydra_problem(error, overrides)) from None
     finally:
         GlobalHydra.instance().clear()
 

@@ -98,6 +98,7 @@ class TextDataConfig(Schema):
 
     sources: dict[str, TextSourceConfig]
     fields: list[str]
+    every: Count = Field(description="read the first of every so many rows, evenly over each source")
     max_bytes: int | None = Field(gt=0, lt=2**63)
 
     @model_validator(mode="after")

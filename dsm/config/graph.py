@@ -27,13 +27,30 @@ class Node(Protocol):
         """What it took where the pipeline was written; None where nobody said."""
         ...
 
+    @property
+    def ranks(self) -> int:
+        """How many processes it is."""
+        ...
+
 
 Step = TypeVar("Step", bound=Node)
 
 
-def startable(waiting: Sequence[Step], ended: Collection[str], places: int) -> list[Step]:
-    """The first of those that wait, in the order written, that everything they wait for has ended for."""
-    return [step for step in waiting if all(name in ended for name in step.fed_by)][: max(places, 0)]
+def startable(waiting: Sequence[Step], ended: Collection[str], running: Collection[Node], at_once: int) -> list[Step]:
+    """Those that may start now: in the order written, fed by nothing that has not ended, as long as there are places.
+
+    A step of several ranks takes as many places, all of them if it has more; none behind it in the order takes those
+    that it waits for.
+    """
+    places = at_once - sum(node.ranks for node in running)
+    found: list[Step] = []
+    for step in waiting:
+        if all(name in ended for name in step.fed_by):
+            if min(step.ranks, at_once) > places:
+                break
+            places -= step.ranks
+            found.append(step)
+    return found
 
 
 def seconds_needed(steps: Sequence[Node], left: Mapping[str, float], running: Collection[str], at_once: int) -> float:
@@ -44,13 +61,14 @@ def seconds_needed(steps: Sequence[Node], left: Mapping[str, float], running: Co
         running: those of them that have begun.
         at_once: how many may run at the same time.
     """
+    nodes = {step.name: step for step in steps}
     waiting = [step for step in steps if step.name in left and step.name not in running]
     ended = {step.name for step in steps if step.name not in left}
     ends = [(left[name], name) for name in running]
     heapq.heapify(ends)
     now = 0.0
     while waiting or ends:
-        for step in startable(waiting, ended, at_once - len(ends)):
+        for step in startable(waiting, ended, [nodes[name] for _, name in ends], at_once):
             waiting.remove(step)
             heapq.heappush(ends, (now + left[step.name], step.name))
         now, name = heapq.heappop(ends)

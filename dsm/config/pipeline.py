@@ -34,12 +34,14 @@ class StepConfig(Schema):
         foreach: variable: its values, or names with the settings that each brings; all combinations make a step. Or the
             name of an earlier step, to be repeated as that one is.
         seconds: what one run took where it was written, for the time left; null: none is claimed.
+        ranks: processes of one run, as torchrun would start them on this machine; it takes as many places of `at_once`.
         settings: all other keys: settings of the step's own stage, nested as in its configuration.
     """
 
     use: dict[str, Value | list[str] | None] = Field(min_length=1)
     foreach: str | Repetitions = Field(default_factory=dict)
     seconds: Annotated[float, Field(gt=0)] | None = None
+    ranks: Count = 1
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -47,12 +49,13 @@ class StepConfig(Schema):
     def _gather(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        own = {key: given[key] for key in ("use", "foreach", "seconds") if key in given}
+        own = {key: given[key] for key in ("use", "foreach", "seconds", "ranks") if key in given}
         return own | {"settings": {key: value for key, value in given.items() if key not in own}}
 
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
-        return {"use": self.use, "foreach": self.foreach, "seconds": self.seconds, **self.settings}
+        own = {"use": self.use, "foreach": self.foreach, "seconds": self.seconds, "ranks": self.ranks}
+        return own | self.settings
 
     @model_validator(mode="after")
     def _has_a_stage(self) -> StepConfig:

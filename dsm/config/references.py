@@ -28,6 +28,7 @@ class Step:
         folder: where the run lies.
         fed_by: names of the runs that its settings refer to; it waits for them.
         seconds: what it took where the pipeline was written; None where nobody said.
+        ranks: how many processes it is, as under torchrun; it takes as many of the pipeline's places.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Step:
     folder: Path
     fed_by: tuple[str, ...] = ()
     seconds: float | None = None
+    ranks: int = 1
 
 
 @dataclass

@@ -28,7 +28,7 @@ STAGES: dict[str, tuple[type[RunConfig], str]] = {
     "annotate": (AnnotateConfig, "dsm.corpus.annotate.stage:annotate"),
     "decontaminate": (DecontaminateConfig, "dsm.corpus.decontaminate:decontaminate"),
     "problems": (ProblemsStageConfig, "dsm.data.problems_stage:make_problems"),
-    "tokenizer": (TokenizerConfig, "dsm.training.stages:train_tokenizer"),
+    "tokenizer": (TokenizerConfig, "dsm.data.tokenizer_stage:train_tokenizer"),
     "tokenize": (TokenizeConfig, "dsm.data.store.stage:tokenize"),
     "pretrain": (PretrainConfig, "dsm.training.stages:pretrain"),
     "sft": (SFTConfig, "dsm.training.stages:fine_tune"),

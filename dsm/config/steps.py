@@ -17,10 +17,12 @@ from dsm.config.evaluation import EvalConfig
 from dsm.config.explain import shown
 from dsm.config.listing import groups
 from dsm.config.mine import MineConfig
+from dsm.config.parallel import ParallelConfig
 from dsm.config.pipeline import EndingConfig, PipelineConfig, StepConfig
 from dsm.config.references import Known, References, Step, names_any
 from dsm.config.report import ReportStageConfig
 from dsm.config.report_checks import check_questions
+from dsm.config.run import RunConfig
 from dsm.config.runs import run_path
 from dsm.errors import UserError
 from dsm.files import digest
@@ -83,14 +85,16 @@ def _step(
 ) -> Step:
     values = {variable: value for variable, (value, _) in chosen.items()}
     name = "-".join([origin, *(re.sub(r"[^A-Za-z0-9_.]+", "_", str(value)) for value in values.values())])
-    settings: dict[str, Any] = {"use": dict(step.use), "seconds": step.seconds, **step.settings}
+    settings: dict[str, Any] = {"use": dict(step.use), "seconds": step.seconds, "ranks": step.ranks, **step.settings}
     for _, extra in chosen.values():
         settings = _merged(settings, extra)
     references = References(known, values)
     settings = references.fill(settings, f"steps.{origin}")
-    use, seconds = settings.pop("use"), settings.pop("seconds")
+    use, seconds, ranks = (settings.pop(key) for key in ("use", "seconds", "ranks"))
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
         raise UserError(f"steps.{origin}.seconds={shown(seconds)}: must be a number greater than 0")
+    if isinstance(ranks, bool) or not isinstance(ranks, int) or ranks < 1:
+        raise UserError(f"steps.{origin}.ranks={shown(ranks)}: must be a whole number, 1 or more")
     for key, value in settings.items():
         if key in groups() and isinstance(value, str):
             raise UserError(f"steps.{origin}.{key}={value}: groups are chosen as steps.{origin}.use.{key}={value}")
@@ -102,6 +106,8 @@ def _step(
         composed = compose_config(overrides)
         if isinstance(composed, PipelineConfig):
             raise UserError("stage=pipeline: a pipeline has no pipelines among its steps; allowed: any other stage")
+        if ranks > 1:
+            _check_ranks(composed, ranks)
         with coming(one.folder for one in known.steps):
             check_paths(composed)
         if isinstance(composed, ReportStageConfig):
@@ -114,9 +120,14 @@ def _step(
         making = composed.model_dump(exclude={"mode", "resume", "sweep_metric", "paths", "executor"})
         composed = composed.model_copy(update={"name": f"{name}-{digest(making)[:8]}"})
         overrides = list((lines | {"name": f"name={composed.name}"}).values())
-    return Step(
-        name, origin, values, overrides, composed, run_path(composed), fed_by=tuple(references.named), seconds=seconds
-    )
+    return Step(name, origin, values, overrides, composed, run_path(composed), tuple(references.named), seconds, ranks)
+
+
+def _check_ranks(config: RunConfig, ranks: int) -> None:
+    parallel = getattr(config, "parallel", None)
+    if not isinstance(parallel, ParallelConfig):
+        raise UserError(f"ranks={ranks}: stage={config.stage} runs in one process; allowed: 1")
+    parallel.layout(ranks)
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,16 +106,19 @@ class Failures:
 
 
 class LocalExecutor:
-    """Fresh processes that end with this one, however it ends; their number changes nothing in the results."""
+    """Processes that end with this one, however it ends; their number changes nothing in the results.
+
+    They stay from one call to the next, as starting one costs more than many a task.
+    """
 
     def __init__(self, workers: int | None = None) -> None:
         """As many as there are usable cores, or `workers`; 0 calls the function in this process."""
         self.workers = usable_cores() if workers is None else workers
+        self._crew: list[_Worker] = []
 
     def map(self, function: Callable[[T], R], items: Sequence[T], on_done: Callable[[T, R], None]) -> None:
         """See `Executor.map`."""
-        failures = run_local(function, items, on_done, self.workers)
-        failures.raise_first()
+        run_local(function, items, on_done, self.workers, self._crew).raise_first()
 
 
 def usable_cores() -> int:
@@ -124,9 +127,13 @@ def usable_cores() -> int:
 
 
 def run_local(
-    function: Callable[[T], R], items: Sequence[T], on_done: Callable[[T, R], None], workers: int
+    function: Callable[[T], R],
+    items: Sequence[T],
+    on_done: Callable[[T, R], None],
+    workers: int,
+    crew: list[_Worker] | None = None,
 ) -> Failures:
-    """`LocalExecutor.map` that returns what failed."""
+    """`LocalExecutor.map` that returns what failed; a `crew` is kept for the next call, as long as nothing does."""
     failures = Failures()
     waiting = deque(items)
     if workers == 0:
@@ -138,19 +145,20 @@ def run_local(
             else:
                 failures.add(item, *result)
         return failures
+    kept, crew = crew is not None, [] if crew is None else crew
     payload = pickle.dumps(function)
-    crew: list[_Worker] = []
     try:
         while True:
             if not failures.too_many:
                 for worker in crew:
                     if waiting and worker.item is None:
-                        worker.give(waiting.popleft())
+                        worker.give(payload, waiting.popleft())
                 while waiting and len(crew) < workers:
-                    crew.append(_Worker(payload))
-                    crew[-1].give(waiting.popleft())
+                    crew.append(_Worker())
+                    crew[-1].give(payload, waiting.popleft())
             busy = [worker for worker in crew if worker.item is not None]
             if not busy:
+                kept = kept and not failures.found
                 return failures
             ready = connection.wait([handle for worker in busy for handle in (worker.pipe, worker.process.sentinel)])
             for worker in [worker for worker in busy if worker.pipe in ready or worker.process.sentinel in ready]:
@@ -162,27 +170,35 @@ def run_local(
                     on_done(item, answer[1])
                 else:
                     failures.add(item, *answer[1])
+    except BaseException:
+        kept = False
+        raise
     finally:
-        for worker in crew:
-            worker.end()
+        if not kept:
+            for worker in crew:
+                worker.end()
+            crew.clear()
 
 
 class _Worker:
     """This process's view of one other and of the item it is at."""
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self) -> None:
         context = get_context("spawn")  # a fork would copy this process's threads and all that it imported
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, payload, os.getpid()), daemon=True)
+        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()
         self.item: Any = None
+        self._payload = b""
 
-    def give(self, item: Any) -> None:
-        """Have it work at an item; if it is dead, `take` will say so."""
+    def give(self, payload: bytes, item: Any) -> None:
+        """Have it call a pickled function on an item; if it is dead, `take` will say so."""
         self.item = item
         with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send_bytes(payload if payload != self._payload else b"")
             self.pipe.send(item)
+        self._payload = payload
 
     def take(self) -> tuple[Any, tuple[bool, Any] | None]:
         """The item and (True, result) or (False, (kind, message)); None for it if the process died."""
@@ -215,8 +231,8 @@ def _death(status: int) -> str:
 # ---------------------------------------------------------------- in such a process
 
 
-def _work(pipe: Connection, payload: bytes, parent: int) -> None:
-    """Items in, results out, until the other end closes."""
+def _work(pipe: Connection, parent: int) -> None:
+    """Functions and items in, results out, until the other end closes."""
     from dsm.runtime.process import end_with_parent
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is the parent's affair
@@ -229,11 +245,13 @@ def _work(pipe: Connection, payload: bytes, parent: int) -> None:
     function: Callable[[Any], Any] | None = None
     while True:
         try:
-            item = pipe.recv()
+            payload, item = pipe.recv_bytes(), pipe.recv()
         except EOFError:
             return
         try:
-            function = function or pickle.loads(payload)
+            if payload:  # else the function is that of the item before
+                function = pickle.loads(payload)
+            assert function is not None
         except Exception:
             pipe.send((False, ("bug", traceback.format_exc())))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from dsm.config.data import TextDataConfig
@@ -11,7 +12,7 @@ from dsm.errors import UserError
 
 
 def read_texts(data: TextDataConfig) -> Iterator[str]:
-    """Every text of every source in turn, up to `max_bytes`; texts inside lists and messages are found too.
+    """Every text of the rows that `every` leaves, up to `max_bytes`; those inside lists and messages are found too.
 
     Raises:
         UserError: a source cannot be read, or has no row with one of `fields`.
@@ -20,7 +21,7 @@ def read_texts(data: TextDataConfig) -> Iterator[str]:
     for name, source in data.sources.items():
         key = f"data.sources.{name}"
         found, seen = False, ""
-        for row in read_records(source.path, split=source.split, key=f"{key}.path"):
+        for row in islice(read_records(source.path, split=source.split, key=f"{key}.path"), 0, None, data.every):
             if isinstance(row, Rejected):
                 continue
             seen = ", ".join(row.row)

@@ -21,7 +21,7 @@ from dsm.models.fingerprint import model_fingerprint
 from dsm.rewards.reward_model import reward_model_fingerprint
 from dsm.rollout.engines import make_engine
 from dsm.runtime.launch import accelerator
-from dsm.runtime.loggers import build_loggers, close, log_table
+from dsm.runtime.metrics import log_once
 from dsm.runtime.session import Session, session
 
 log = logging.getLogger("dsm")
@@ -81,14 +81,14 @@ def _finish(
     """results.json, the loggers, the table on the terminal; last, metrics.json, which says that the run has ended."""
     final: dict[str, Any] = {**flat_metrics(results), "results": str(here.run.path / "results.json")}
     atomic_write_text(here.run.path / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    loggers = build_loggers(config.logger, here.run.path, config.name, config.model_dump())
-    try:
-        for logger in loggers:
-            logger.log_metrics({key: value for key, value in final.items() if isinstance(value, float)}, step=0)
-        for name, records in samples.items():
-            log_table(loggers, f"{name}/items", _rows(records))
-    finally:
-        close(loggers)
+    log_once(
+        config.logger,
+        here.run.path,
+        config.name,
+        config.model_dump(),
+        {key: value for key, value in final.items() if isinstance(value, float)},
+        {f"{name}/items": _rows(records) for name, records in samples.items()},
+    )
     atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
     for line in table(results).splitlines():
         log.info("%s", line)

@@ -72,18 +72,18 @@ class Crew:
         waiting = [step for step in self.steps if step.name not in ended]
         with self._taking_orders():
             while True:
-                places = 0 if self.orders else self.at_once - len(self.running)
-                for step in startable(waiting, ended, places):
-                    waiting.remove(step)
-                    self._start(step)
+                if not self.orders:
+                    for step in startable(waiting, ended, [process.step for process in self.running], self.at_once):
+                        waiting.remove(step)
+                        self._start(step)
                 if not self.running:
                     break
                 time.sleep(_POLL_S)
                 for process in self.running:
                     process.obey(self.orders)
-                ended |= self._collect()
                 if self.orders:
                     self.progress.stops(self.running)
+                ended |= self._collect()
                 self.progress.show(self.running)
         self.progress.close()
         if self.failed is not None:

@@ -61,7 +61,8 @@ class Progress:
 
     def starts(self, step: Step, running: Sequence[StepProcess]) -> None:
         """A step is about to start beside those that run."""
-        log.info("%s (stage=%s)%s", self.title(step), step.config.stage, self._left(running))
+        ranks = f", {step.ranks} ranks" if step.ranks > 1 else ""
+        log.info("%s (stage=%s%s)%s", self.title(step), step.config.stage, ranks, self._left(running))
         if self.at_once == 1:  # else it is the first line of the step's own output
             log.info("  dsm %s", shlex.join(step.overrides))
 

@@ -33,7 +33,7 @@ from dsm.rollout.sampler import Sampler
 from dsm.rollout.store import RolloutStore
 from dsm.rollout.summary import Summary
 from dsm.runtime.launch import own_device
-from dsm.runtime.loggers import build_loggers, close, log_table
+from dsm.runtime.metrics import log_once
 from dsm.runtime.session import Session, session
 
 log = logging.getLogger("dsm")
@@ -169,13 +169,7 @@ def _finish(config: RolloutsConfig, here: Session, store: RolloutStore, speed: d
     atomic_write_text(here.run.path / "pass_rates.jsonl", lines)
     numbers = summary.metrics() | speed | {f"rollouts/{name}": float(count) for name, count in counts.items()}
     final = numbers | {"rollouts": str(store.folder)}
-    loggers = build_loggers(config.logger, here.run.path, config.name, config.model_dump())
-    try:
-        for logger in loggers:
-            logger.log_metrics(numbers, step=0)
-        log_table(loggers, "rollouts", shown)
-    finally:
-        close(loggers)
+    log_once(config.logger, here.run.path, config.name, config.model_dump(), numbers, {"rollouts": shown})
     atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
     log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
     log.info("rollouts: %s", store.folder)

@@ -1,4 +1,4 @@
-"""Where metrics go. metrics.jsonl is the record: one line a step, cut back on resume so that no step stands twice.
+"""Where metrics go: as Lightning's loggers, the one of metrics.jsonl (dsm/runtime/metrics.py) first.
 
 Under `wandb agent` (WANDB_SWEEP_ID) the run is the one that the agent has made (WANDB_RUN_ID), in its project: wandb
 takes both from the environment whatever it is told. A run that had ended before tells it all again, as the sweep waits
@@ -7,11 +7,7 @@ for numbers.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +18,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from dsm.config.run import RunConfig
 from dsm.config.training import LoggerConfig, WandbConfig
 from dsm.files import atomic_write_text
+from dsm.runtime import metrics as record
+from dsm.runtime.metrics import read_lines
 
 
 class JsonlLogger(Logger):
@@ -29,7 +27,7 @@ class JsonlLogger(Logger):
 
     def __init__(self, folder: Path, *, csv: bool = False) -> None:
         super().__init__()
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / record.FILE
         self.csv = csv
 
     @property
@@ -44,8 +42,7 @@ class JsonlLogger(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """One line: step, seconds since the epoch, metrics."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
+        record.append(self.path.parent, metrics, step)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The run's config.yaml has them."""
@@ -59,33 +56,8 @@ class JsonlLogger(Logger):
 
     def finalize(self, status: str) -> None:
         """Write the table."""
-        if not self.csv:
-            return
-        lines = read_lines(self.path)
-        columns = list(dict.fromkeys(key for line in lines for key in line))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(lines)
-        atomic_write_text(self.path.with_suffix(".csv"), text.getvalue())
-
-
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file; a last one that was being written when the process was killed does not count."""
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines
-
-
-def rewind(file: Path, step: int) -> None:
-    """Drop the lines that a run which stands at `step` is about to write again; at step 0 it has written none."""
-    if file.is_file():
-        kept = [line for line in read_lines(file) if line["step"] <= step and step > 0]
-        atomic_write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        if self.csv:
+            record.write_table(self.path.parent)
 
 
 def rewind_tensorboard(logger: TensorBoardLogger, step: int) -> None:

@@ -22,7 +22,8 @@ from dsm.objectives.normalise import normaliser, token_weights
 from dsm.ops.logprobs import IGNORE
 from dsm.runtime import watch
 from dsm.runtime.launch import World
-from dsm.runtime.loggers import JsonlLogger, rewind, rewind_tensorboard
+from dsm.runtime.loggers import JsonlLogger, rewind_tensorboard
+from dsm.runtime.metrics import rewind
 from dsm.training.step import UpdateModule
 from dsm.training.throughput import memory_gb, peak_flops
 

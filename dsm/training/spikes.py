@@ -31,7 +31,7 @@ from lightning.pytorch.callbacks import Callback
 
 from dsm.config.spikes import SpikeConfig
 from dsm.errors import SpikeError
-from dsm.runtime.loggers import rewind
+from dsm.runtime.metrics import rewind
 from dsm.training.step import UpdateModule
 
 log = logging.getLogger("dsm")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from itertools import islice
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from dsm.config.pretrain import PretrainConfig
-from dsm.config.run import SFTConfig, TokenizerConfig, TrainingConfig
+from dsm.config.run import SFTConfig, TrainingConfig
 from dsm.data import tokenizer as tokenizers
-from dsm.data.texts import read_texts
-from dsm.files import atomic_directory, atomic_write_text
 from dsm.models.build import build_model, embedding_rows, transformers_config
 from dsm.runtime.session import Session, session
 from dsm.training.bench_callback import in_training_evaluation
@@ -71,23 +67,3 @@ def _module(
     model = build_model(config.model, len(tokenizer), seed=config.seed, sharding=sharding)
     log.info("model: %s parameters, %s", f"{model.num_parameters():,}", here.world.layout)
     return LikelihoodModule(model, StepSettings.of(config, material.stream.steps, sources=material.sources))
-
-
-def train_tokenizer(config: TokenizerConfig) -> dict[str, Any]:
-    """`stage=tokenizer`: learn a byte-level BPE; returns its size and how well it compresses."""
-    with session(config) as here:
-        if here.run.finished is not None:
-            return here.run.finished
-        learnt = config.tokenizer
-        tokenizer = tokenizers.train_tokenizer(
-            read_texts(config.data), learnt.vocab_size, min_frequency=learnt.min_frequency
-        )
-        with atomic_directory(here.run.export) as folder:
-            tokenizers.save_tokenizer(tokenizer, folder)
-        report = tokenizers.tokenizer_report(tokenizer, islice(read_texts(config.data), 2000))
-        final = {f"tokenizer/{key}": value for key, value in report.items()} | {"export": str(here.run.export)}
-        log.info(
-            "tokenizer: %s ids, %.2f bytes a token, in %s", len(tokenizer), report["bytes_per_token"], here.run.export
-        )
-        atomic_write_text(here.run.path / "metrics.json", json.dumps(final, indent=2) + "\n")
-        return final

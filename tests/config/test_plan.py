@@ -292,5 +292,5 @@ def test_the_tokenizers_plan() -> None:
     """Its vocabulary, its data, its folder."""
     rows = plan("stage=tokenizer", "data.sources.a.path=a.jsonl", "data.max_bytes=1000", "tokenizer.vocab_size=500")
     assert rows["vocabulary"].startswith("at most 500 ids")
-    assert rows["read"] == "the first 1 kB of text"
+    assert rows["read"] == "all of it, at most 1 kB of text"
     assert rows["run folder"].startswith("runs/tokenizer/tokenizer-")

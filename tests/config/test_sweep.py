@@ -57,7 +57,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return {METRIC: float(size), "seconds": (size - 350) ** 2 / 100, "export": f"{folder}/export", "text": "x"}
 
-    monkeypatch.setitem(sys.modules, "dsm.training.stages", SimpleNamespace(train_tokenizer=run))
+    monkeypatch.setitem(sys.modules, "dsm.data.tokenizer_stage", SimpleNamespace(train_tokenizer=run))
     return runs
 
 
@@ -247,7 +247,7 @@ def test_a_stopped_sweep_goes_on(stage: list[Any], monkeypatch: pytest.MonkeyPat
     assert sweep(*search, "hydra.sweeper.n_trials=3") == 0
     first = [config.tokenizer.vocab_size for config in stage]
     whole = (sweep_folder() / "summary.html").read_bytes()
-    run, stopped = sys.modules["dsm.training.stages"].train_tokenizer, StoppedError(15, "stopped")  # type: ignore[arg-type]
+    run, stopped = sys.modules["dsm.data.tokenizer_stage"].train_tokenizer, StoppedError(15, "stopped")  # type: ignore[arg-type]
 
     def stop_at_second(config: Any) -> dict[str, Any]:
         if config.tokenizer.vocab_size == first[1]:
@@ -255,7 +255,7 @@ def test_a_stopped_sweep_goes_on(stage: list[Any], monkeypatch: pytest.MonkeyPat
         return run(config)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["dsm.training.stages"], "train_tokenizer", stop_at_second)
+        patch.setattr(sys.modules["dsm.data.tokenizer_stage"], "train_tokenizer", stop_at_second)
         assert sweep(*search, "hydra.sweeper.n_trials=3") == 128 + 15
     assert len(list(sweep_folder().glob("*.json"))) == 1
     stage.clear()

@@ -9,6 +9,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -199,12 +200,15 @@ def test_what_is_reserved_is_never_drawn() -> None:
 
 
 def test_held_out_functions_can_be_told_right_from_wrong() -> None:
-    """The solution passes its tests, a constant does not; the prompt shows other calls than the tests."""
+    """The solution passes its tests, a constant or another choice does not; the prompt shows other calls than these."""
     for recipe in recipes.held_out(SEED, HELD_OUT):
         row = recipes.examination(recipe)
-        names: dict[str, Any] = {}
-        exec(f"{row['prompt']}{row['canonical_solution']}\n{row['test']}", names)
-        names["check"](names[row["entry_point"]])
+        assert row["choices"][row["right"]] == row["canonical_solution"]
+        for number, body in enumerate(row["choices"]):
+            names: dict[str, Any] = {}
+            exec(f"{row['prompt']}{body}\n{row['test']}", names)
+            with nullcontext() if number == row["right"] else pytest.raises(AssertionError):
+                names["check"](names[row["entry_point"]])
         constant = recipe.results[-1]
         with pytest.raises(AssertionError):
             names["check"](lambda *_, value=constant: value)

@@ -180,3 +180,26 @@ def test_the_configured_executor(tmp_path: Path) -> None:
     executor: Executor = make_executor(LocalExecutorConfig(kind="local", workers=None), tmp_path)
     assert isinstance(executor, LocalExecutor)
     assert executor.workers >= 1
+
+
+def own_pid(_: int) -> int:
+    return os.getpid()
+
+
+def failing(number: int) -> int:
+    raise UserError(f"{number} is wrong")
+
+
+def test_workers_stay_from_one_step_to_the_next_as_long_as_nothing_fails() -> None:
+    """Each call has its own function; after a failure there are fresh processes."""
+    executor, first, again, after = LocalExecutor(1), {}, {}, {}
+    executor.map(own_pid, [0], first.__setitem__)
+    found: dict[int, int] = {}
+    executor.map(squared, [3, 4], found.__setitem__)
+    executor.map(own_pid, [0], again.__setitem__)
+    assert found == {3: 9, 4: 16}
+    assert first == again != {0: os.getpid()}
+    with pytest.raises(UserError, match="5 is wrong"):
+        executor.map(failing, [5], found.__setitem__)
+    executor.map(own_pid, [0], after.__setitem__)
+    assert after != first

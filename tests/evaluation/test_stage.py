@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,7 @@ from dsm.models.export import export_model
 from dsm.rollout.engine import Completion, Request
 from dsm.sandbox.probe import probe
 from tests.evaluation.benchmark_lab import write_rows
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.training.harness import finish, start_ranks
 
 
 @pytest.fixture(scope="session")
@@ -265,14 +261,11 @@ def test_mistakes_are_one_line(
 def test_two_ranks_answer_each_item_once(tmp_path: Path, model: Path, problems: str) -> None:
     command = [
         "stage=eval", "benchmark=custom", f"model.path={model}", f"benchmarks.custom.data.path={problems}",
-        "sampling.max_new_tokens=8", "grader.workers=1",
+        "sampling.max_new_tokens=8", "grader.workers=1", "parallel.accelerator=cpu",
     ]  # fmt: skip
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dsm"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    ran = subprocess.run(
-        [*launch, *command, f"paths.runs={tmp_path / 'two'}"], env=environment, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    output = tmp_path / "output"
+    two_ranks = start_ranks(2, [*command, f"paths.runs={tmp_path / 'two'}"], output)
+    assert finish(two_ranks, seconds=200) == [0, 0], output.with_suffix(".0").read_text()
     assert main([*command, f"paths.runs={tmp_path / 'one'}"]) == 0
     (two,) = (tmp_path / "two" / "eval").glob("*")
     (one,) = (tmp_path / "one" / "eval").glob("*")

@@ -121,10 +121,10 @@ def progress(step: str, folder: Path, started: float) -> float:
 
 
 def pid_of(step: str, folder: Path) -> int:
-    """The process of a step that runs."""
+    """The process, or the first rank, of a step that runs."""
     pipeline = pipeline_of(folder)
     assert pipeline is not None
-    pid: int = json.loads((pipeline / "running" / f"{step}.json").read_text())["process"]["pid"]
+    pid: int = json.loads((pipeline / "running" / f"{step}.json").read_text())["processes"][0]["pid"]
     return pid
 
 

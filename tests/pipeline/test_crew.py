@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dsm.config.references import Step
 from dsm.errors import LOST_RANK, LostRankError, StoppedError, UserError
 from dsm.pipeline import process
 from dsm.pipeline.journal import Entry, Journal, covered
@@ -141,7 +144,7 @@ def test_killed_in_every_step_it_goes_on_and_ends_the_same(at_once: int, whole: 
             started, before = time.time(), int(count.read_text()) if count.exists() else 0
             pipeline = start_toys(tmp_path, at_once, long="abcde"[place:])
             wait_until(lambda: fresh(card, started) and count.exists() and int(count.read_text()) > before + 3)  # noqa: B023
-            pid = json.loads(card.read_text())["process"]["pid"] if victim == "step" else pipeline.pid
+            pid = json.loads(card.read_text())["processes"][0]["pid"] if victim == "step" else pipeline.pid
             os.kill(pid, signal.SIGKILL)
             pipeline.join(60)
             assert pipeline.exitcode == (137 if victim == "step" else -9)
@@ -182,3 +185,53 @@ def test_the_journal_adds_up_what_starts_took_and_knows_each_once(tmp_path: Path
     assert (again.seconds("a"), again.seconds("b"), again.seconds("c")) == (9.0, 6.0, None)
     assert (again.cpu_seconds("a"), again.cpu_seconds("c")) == (2.0, None)
     assert covered(again.entries) == 12.0  # 100 to 104, 110 to 118
+
+
+def _ranks(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> list[Step]:
+    """A step of three ranks, each a shell that runs the program."""
+    monkeypatch.setattr(process, "command", lambda step: ["/bin/sh", "-c", program])
+    (folder / "runs/a").mkdir(parents=True)
+    return [replace(step, ranks=3) for step in toy_steps(folder, graph={"a": ""})]
+
+
+def test_ranks_are_told_what_torchrun_would_tell_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "$RANK/$LOCAL_RANK/$WORLD_SIZE/$LOCAL_WORLD_SIZE $MASTER_ADDR:$MASTER_PORT $OMP_NUM_THREADS"
+    program = f"cd {tmp_path}; echo {told} > rank$RANK; echo '{{}}' > runs/a/metrics.json"
+    journal = run_toys(tmp_path, _ranks(tmp_path, monkeypatch, program), at_once=2, threads=1)
+    lines = [(tmp_path / f"rank{rank}").read_text().split() for rank in range(3)]
+    assert [line[0] for line in lines] == ["0/0/3/3", "1/1/3/3", "2/2/3/3"]
+    assert {(line[1].split(":")[0], line[2]) for line in lines} == {("127.0.0.1", "1")}
+    assert len({line[1] for line in lines}) == 1
+    assert [entry.status for entry in journal.entries] == [0]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "error"),
+    [
+        (f"[ $RANK = 1 ] && exit 2; exit {LOST_RANK}", 2, UserError),  # rank 1 is to blame, the others lost it
+        (f"[ $RANK = 2 ] && kill -9 $$; exit {LOST_RANK}", 137, SystemExit),
+        (f"[ $RANK = 0 ] || exit {LOST_RANK}", LOST_RANK, LostRankError),
+    ],
+)
+def test_a_step_ends_as_its_worst_rank(
+    ending: str, status: int, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(error):
+        run_toys(tmp_path, _ranks(tmp_path, monkeypatch, ending))
+    assert starts(tmp_path) == [("a", status)]
+    assert not list((tmp_path / "running").iterdir())
+
+
+def test_every_rank_gets_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = _ranks(
+        tmp_path, monkeypatch, f"cd {tmp_path}; trap 'exit 143' TERM; touch up$RANK; while :; do sleep 0.02; done"
+    )
+
+    def stop() -> None:
+        wait_until(lambda: len(list(tmp_path.glob("up*"))) == 3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(StoppedError):
+        run_toys(tmp_path, steps, at_once=3)
+    assert starts(tmp_path) == [("a", 143)]

@@ -15,6 +15,7 @@ class Node:
     name: str
     fed_by: tuple[str, ...]
     seconds: float | None
+    ranks: int = 1
 
 
 def nodes(**steps: tuple[str, float | None]) -> list[Node]:
@@ -29,12 +30,25 @@ def names(found: list[Node]) -> str:
 
 
 def test_those_start_whose_feeding_steps_have_ended_in_the_order_written() -> None:
-    assert names(startable(STEPS, (), 5)) == "ab"
-    assert names(startable(STEPS, (), 1)) == "a"
-    assert names(startable(STEPS, (), 0)) == ""
-    assert names(startable(STEPS, (), -1)) == ""
-    assert names(startable(STEPS[1:], "a", 5)) == "bc"
-    assert names(startable(STEPS[3:], "ab", 5)) == "d"
+    a, b = STEPS[:2]
+    assert names(startable(STEPS, (), (), 5)) == "ab"
+    assert names(startable(STEPS, (), (), 1)) == "a"
+    assert names(startable(STEPS[1:], (), [a], 1)) == ""
+    assert names(startable(STEPS[1:], "a", [], 5)) == "bc"
+    assert names(startable(STEPS[2:], "a", [b], 2)) == "c"
+    assert names(startable(STEPS[3:], "ab", [], 5)) == "d"
+
+
+def test_a_step_of_several_ranks_takes_as_many_places_and_is_not_overtaken() -> None:
+    one, pair, four = Node("a", (), 4, 1), Node("b", (), 10, 2), Node("c", (), 5, 4)
+    assert names(startable([pair, one], (), [], 2)) == "b"
+    assert names(startable([pair, one], (), [], 3)) == "ba"
+    assert names(startable([pair, one], (), [one], 2)) == ""  # the pair would wait for ever
+    assert names(startable([one], (), [pair], 2)) == ""
+    assert names(startable([four], (), [], 2)) == "c"  # more ranks than places: all of them
+    assert names(startable([four], (), [one], 2)) == ""
+    assert seconds_needed([pair, one, four], {"a": 4, "b": 10, "c": 5}, (), 2) == 19
+    assert seconds_needed([pair, one, four], {"a": 4, "b": 10, "c": 5}, (), 3) == 15
 
 
 @pytest.mark.parametrize(

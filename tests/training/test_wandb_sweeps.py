@@ -1,4 +1,7 @@
-"""Runs under `wandb agent`: its own code makes the command line and the environment; W&B is kept offline."""
+"""Runs under `wandb agent`: its own code makes the command line and the environment; W&B is kept offline.
+
+W&B is imported where it is used: it takes six seconds, which every process that only collects tests would spend.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,16 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import wandb
-from wandb import wandb_agent
-from wandb.proto.wandb_internal_pb2 import Record
-from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
 from dsm.cli import main
 from dsm.config.compose import compose_config
 from tests.training.harness import Lab, run_folder
+
+if TYPE_CHECKING:
+    from wandb.proto.wandb_internal_pb2 import Record
 
 SWEEPS = sorted((Path(__file__).resolve().parents[2] / "scripts/sweeps").glob("*.yaml"))
 
@@ -32,6 +34,8 @@ class Started:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What W&B's agent does with a run that the server has chosen; takes command, parameters and the run's id."""
+    from wandb import wandb_agent
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wandb_agent, "AgentProcess", Started)
     for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR"):
@@ -62,6 +66,8 @@ def test_the_sweeps_that_we_ship(
     file: Path, start: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Their numbers are numbers, and every value composes and can be planned."""
+    from wandb.sdk.launch.sweeps.utils import load_sweep_config
+
     Path("START").mkdir()
     Path("START/tokenizer.json").write_text("{}")
     for name in ("PROMPTS", "HELD_OUT"):
@@ -121,6 +127,8 @@ def test_values_that_cannot_be_passed(
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Settings that log to W&B without W&B."""
+    import wandb
+
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_MODE", "offline")  # Lightning sets it for good
     wandb.teardown()
@@ -130,6 +138,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def records(folder: Path, run_id: str) -> list[Record]:
     """What a run has told W&B."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
     (file,) = folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb")
     return [Record.FromString(data) for data in log_entries(file.read_bytes())]
 
@@ -158,6 +168,8 @@ def logged(found: list[Record], key: str) -> list[float]:
 
 def test_a_run_of_the_agent(lab: Lab, start: Any, offline: list[str], tmp_path: Path) -> None:
     """It is the agent's run of the agent's sweep; the same settings drawn again are told to the sweep again."""
+    import wandb
+
     runs = tmp_path / "runs"
     command = ["${env}", "dsm", *lab.command(runs, *offline), "${args_no_hyphens}"]
     command.remove("optim.lr=1.0e-3")

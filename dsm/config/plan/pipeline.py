@@ -9,7 +9,6 @@ from dsm.config.graph import seconds_needed
 from dsm.config.mine import MineConfig
 from dsm.config.plan.table import Rows, columns, duration
 from dsm.config.references import Step
-from dsm.config.run import RunConfig
 
 _NAMED = 4  # benchmarks of an evaluation; of more only their number is told
 
@@ -23,7 +22,7 @@ def pipeline_rows(steps: Sequence[Step], plans: Sequence[Mapping[str, Rows]], at
         at_once: how many may run at the same time.
     """
     number = {step.name: place for place, step in enumerate(steps, start=1)}
-    words = [_what(step.config, plan) for step, plan in zip(steps, plans, strict=True)]
+    words = [_what(step, plan) for step, plan in zip(steps, plans, strict=True)]
     width = max(map(len, words))
     table = {
         f"{number[step.name]:>2} {step.name}": [
@@ -59,9 +58,9 @@ def _time(step: Step) -> str:
     return "" if step.seconds is None else duration(step.seconds)
 
 
-def _what(config: RunConfig, plan: Mapping[str, Rows]) -> str:
+def _what(step: Step, plan: Mapping[str, Rows]) -> str:
     """What a step does in a few words, where its stage alone does not say it."""
-    match config:
+    match config := step.config:
         case EvalConfig():
             names, answers = list(config.benchmarks), config.sampling.n
             asked = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} benchmarks"
@@ -72,7 +71,7 @@ def _what(config: RunConfig, plan: Mapping[str, Rows]) -> str:
             told = next((words for label, words in plan.get("Steps", []) if label == "steps"), "")
             number, colon, rest = told.partition(": ")
             text = f"{number} steps: {rest}" if colon else told
-    return text
+    return text if step.ranks == 1 else f"{text}; {step.ranks} ranks"
 
 
 def _together(steps: Sequence[Step], at_once: int) -> str:

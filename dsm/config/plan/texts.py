@@ -11,8 +11,9 @@ from dsm.config.store import TokenizeConfig
 def tokenizer_sections(config: TokenizerConfig) -> dict[str, Rows]:
     """What is read, and how many ids there will be."""
     rows = [source_row(f"source {name}", source.path) for name, source in config.data.sources.items()]
-    limit = config.data.max_bytes
-    rows.append(("read", "all of it" if limit is None else f"the first {size(limit)} of text"))
+    limit, every = config.data.max_bytes, config.data.every
+    part = "all of it" if every == 1 else f"one row in {every:,}"
+    rows.append(("read", part if limit is None else f"{part}, at most {size(limit)} of text"))
     learnt = config.tokenizer
     text = f"at most {learnt.vocab_size:,} ids; pairs seen fewer than {learnt.min_frequency} times are not merged"
     return {"Data": rows, "Tokenizer": [("vocabulary", text)]}

@@ -26,8 +26,8 @@ Nothing in it was ever on the web.
   (column `decoys`) must be kept.
 - `benchmark/held_out_*.jsonl`: problems like those of the pages, but in none of them, to measure models on. Their
   wording is everywhere, so nothing should be decontaminated against them.
-- `benchmark/held_out_code.jsonl`: Python functions to be written from their docstring, in HumanEval's columns. No text
-  holds a function of the same description.
+- `benchmark/held_out_code.jsonl`: Python functions to be written from their docstring, in HumanEval's columns, or
+  chosen among the `choices`, of which number `right` is right. No text holds a function of the same description.
 - `texts/*.jsonl.gz` (with `crawl.texts`): `text`, `language`, `kind`; {asked.texts:,} documents of each source: `maths`
   (what mining a far larger crawl would leave), `code` (Python with the results of running it), `academic` (LaTeX
   papers, nothing calculated), `algebra` (computer algebra and formal proofs), `general` (English and Chinese without

@@ -22,7 +22,7 @@ from dsm.config.reward_model import LabelConfig, RewardTrainingConfig
 from dsm.config.rl import IterationConfig, RLConfig
 from dsm.files import atomic_write_text
 from dsm.runtime.launch import World
-from dsm.runtime.loggers import read_lines
+from dsm.runtime.metrics import read_lines
 from dsm.runtime.session import session
 from dsm.training.reward.label import label
 from dsm.training.reward.stage import train_reward_model

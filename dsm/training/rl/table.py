@@ -14,7 +14,8 @@ from dsm.config.rl import RolloutTableConfig
 from dsm.objectives.samples import Assigned
 from dsm.rollout.record import Rollout
 from dsm.runtime.launch import World
-from dsm.runtime.loggers import log_table, rewind
+from dsm.runtime.loggers import log_table
+from dsm.runtime.metrics import rewind
 from dsm.training.step import UpdateModule
 
 

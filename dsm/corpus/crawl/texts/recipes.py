@@ -7,7 +7,8 @@ running it. The vocabulary makes millions of them, so that a model has to read t
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -173,16 +174,44 @@ def held_out(seed: int, number: int) -> list[Recipe]:
     return list(found.values())
 
 
-def examination(recipe: Recipe) -> dict[str, str]:
-    """A row as HumanEval has them: the prompt ends with the docstring, the tests are calls that it does not show."""
+def examination(recipe: Recipe) -> dict[str, Any]:
+    """A row as HumanEval has them: the prompt ends with the docstring, the tests are calls that it does not show.
+
+    For models too small to write a function there are `choices`, four bodies of which `right` is the right one.
+    """
     checks = [f"    assert candidate({', '.join(map(repr, call))}) == {result!r}" for call, result in _hidden(recipe)]
+    solution = "\n".join(recipe.body)
+    rng = random.Random(f"choices {recipe.does}")
+    choices = [solution, *_wrong_bodies(recipe, rng)]
+    rng.shuffle(choices)
     return {
         "prompt": recipe.head(2),
-        "canonical_solution": "\n".join(recipe.body),
+        "canonical_solution": solution,
         "test": "\n".join(["def check(candidate):", *checks]),
         "entry_point": recipe.name,
+        "choices": choices,
+        "right": choices.index(solution),
     }
 
 
 def _hidden(recipe: Recipe) -> list[tuple[tuple[Any, ...], Any]]:
     return list(zip(recipe.calls, recipe.results, strict=True))[2:]
+
+
+def _wrong_bodies(recipe: Recipe, rng: random.Random) -> list[str]:
+    """Three bodies of other recipes, of as many lines and with the arguments of this one: the docstring decides."""
+    found: dict[str, str] = {}
+    while len(found) < 3:
+        other = draw(rng)
+        if _shape(other) != _shape(recipe):
+            continue
+        names = dict(zip(other.arguments, recipe.arguments, strict=True))
+        body = tuple("".join(names.get(word, word) for word in re.split(r"(\w+)", line)) for line in other.body)
+        hidden = _hidden(replace(recipe, body=body))
+        if hidden != _hidden(recipe):
+            found.setdefault(repr(hidden), "\n".join(body))
+    return list(found.values())
+
+
+def _shape(recipe: Recipe) -> tuple[type, int, int]:
+    return type(recipe.calls[0][0]), len(recipe.arguments), len(recipe.body)
