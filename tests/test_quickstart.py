@@ -148,7 +148,7 @@ def test_make_runs_it_with_its_settings() -> None:
 
 
 def test_the_scale_makes_all_of_it_larger() -> None:
-    for scale, model in ((0.25, "tiny"), (64, "small")):
+    for scale, model in ((0.5, "tiny"), (64, "small")):
         found = {step.name: step for step in pipeline_steps(composed(f"quickstart.scale={scale}"))}
         assert f"model={model}" in found["code"].overrides
         crawl, problems, maths, grpo = (found[name].config for name in ("crawl", "problems", "maths", "grpo"))

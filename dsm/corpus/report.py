@@ -35,13 +35,9 @@ def write_report(
     from dsm.report.charts import colour, themed
     from dsm.report.html import templates
 
-    environment = templates("dsm.corpus")
-    assert environment.loader is not None
-    style = environment.loader.get_source(environment, "style.css")[0]
     told = _gather(config, root, rounds)
-    page = environment.get_template("mine.html").render(
+    page = templates("dsm.corpus").get_template("mine.html").render(
         title=config.name,
-        style=Markup(style),
         colour=colour,
         figures={name: Markup(themed(svg)) for name, svg in told.pop("figures").items()},
         balance=balance,

@@ -90,7 +90,6 @@ def render_html(
     }
     return environment.get_template("report.html").render(
         title=title,
-        style=source("style.css"),
         script=script,
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         labels=comparison.labels,

@@ -44,11 +44,8 @@ def write_page(folder: Path, goals: Sequence[Goal], log: Collection[str] = ()) -
         lines = zip(trials[:_CURVES], outcomes, strict=False)
         curves = {trial.name: curve(outcome.export, goal.metric) for trial, outcome in lines}
         figures.append((f"{goal.metric} over training", curve_figure(curves, goal.metric)))
-    environment = templates()
-    assert environment.loader is not None
-    page = environment.get_template("sweep.html").render(
+    page = templates().get_template("sweep.html").render(
         title=f"Sweep {folder.name}",
-        style=Markup(environment.loader.get_source(environment, "style.css")[0]),
         goals=goals,
         columns=[*factors_of(trials), *([SEED] if any(SEED in trial.values for trial in trials) else [])],
         rows=list(zip(trials, outcomes, strict=True)),
