@@ -13,6 +13,7 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
     [
         "tests.uncollected",
+        "transformers.models.llama.modeling_llama",
         "dsm.training.stages",
         "dsm.training.rl.stage",
         "dsm.training.reward.label",
