@@ -44,7 +44,8 @@ def write_page(folder: Path, goals: Sequence[Goal], log: Collection[str] = ()) -
         lines = zip(trials[:_CURVES], outcomes, strict=False)
         curves = {trial.name: curve(outcome.export, goal.metric) for trial, outcome in lines}
         figures.append((f"{goal.metric} over training", curve_figure(curves, goal.metric)))
-    page = templates().get_template("sweep.html").render(
+    template = templates().get_template("sweep.html")
+    page = template.render(
         title=f"Sweep {folder.name}",
         goals=goals,
         columns=[*factors_of(trials), *([SEED] if any(SEED in trial.values for trial in trials) else [])],
