@@ -36,24 +36,21 @@ def write_report(
     from dsm.report.html import templates
 
     told = _gather(config, root, rounds)
-    page = (
-        templates("dsm.corpus")
-        .get_template("mine.html")
-        .render(
-            title=config.name,
-            colour=colour,
-            figures={name: Markup(themed(svg)) for name, svg in told.pop("figures").items()},
-            balance=balance,
-            truth=_truth(truth or {}),
-            settings=_settings(config),
-            short=short,
-            percent=lambda share, digits=1: f"{100 * share:.{digits}f}",
-            number=lambda count: f"{count:,}",
-            score=lambda score: "–" if score > 1 else f"{score:.6g}",
-            drawn=lambda shown: Markup(shown.html),
-            languages=report_plots.LANGUAGES,
-            **told,
-        )
+    template = templates("dsm.corpus").get_template("mine.html")
+    page = template.render(
+        title=config.name,
+        colour=colour,
+        figures={name: Markup(themed(svg)) for name, svg in told.pop("figures").items()},
+        balance=balance,
+        truth=_truth(truth or {}),
+        settings=_settings(config),
+        short=short,
+        percent=lambda share, digits=1: f"{100 * share:.{digits}f}",
+        number=lambda count: f"{count:,}",
+        score=lambda score: "–" if score > 1 else f"{score:.6g}",
+        drawn=lambda shown: Markup(shown.html),
+        languages=report_plots.LANGUAGES,
+        **told,
     )
     path = root / "report.html"
     atomic_write_text(path, page)
