@@ -35,7 +35,5 @@ def test_a_sample_is_spread_over_each_source(tmp_path: Path) -> None:
 def test_texts_inside_lists_are_found_and_bytes_counted(tmp_path: Path) -> None:
     assert texts(tmp_path, fields=[], every=5) == ["a0", "a0'", "b0", "b0'"]
     assert texts(tmp_path, max_bytes=5) == ["a0", "a1"]
-    with pytest.raises(
-        UserError, match=r"none of data.fields=\['question'\]; their keys are text"
-    ):
+    with pytest.raises(UserError, match=r"none of data.fields=\['question'\]; their keys are text"):
         texts(tmp_path, fields=["question"])
