@@ -21,8 +21,9 @@ help:  ## Show this
 quickstart: $(INSTALLED)  ## The paper in miniature: mine, pre-train, tune, GRPO, measure (some 11 minutes on two CPU cores)
 	$(BIN)/python -m dsm experiment=quickstart $(ARGS)
 
-# Files start in the order of tests/conftest.py, in one worker more than there are cores: many a test waits. A worker that crashes, or is ten minutes in one test, is a failure:
-# in its place pytest-xdist would start another one, and then wait for ever for what the first one did not do.
+# Files start in the order of tests/conftest.py, in one worker more than there are cores, as many a test waits. A worker
+# that crashes, or is ten minutes in one test, is a failure: in its place pytest-xdist would start another one, and then
+# wait for ever for what the first one did not do.
 test: $(INSTALLED)  ## Run the tests
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
