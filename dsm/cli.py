@@ -141,9 +141,11 @@ def _stage(config: Any) -> dict[str, Any]:
     module, function = STAGES[config.stage][1].split(":")
     if module not in sys.modules:
         gc.disable()  # imports make a million objects that stay: not to be looked through again and again, now or later
-        importlib.import_module(module)
-        gc.freeze()
-        gc.enable()
+        try:
+            importlib.import_module(module)
+            gc.freeze()
+        finally:
+            gc.enable()
     metrics: dict[str, Any] = getattr(sys.modules[module], function)(config)
     return metrics
 

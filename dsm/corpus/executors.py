@@ -242,16 +242,16 @@ def _work(pipe: Connection, parent: int) -> None:
         os._exit(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes share the cores; numpy and the like are not imported yet
-    function: Callable[[Any], Any] | None = None
+    payload, function = b"", None
     while True:
         try:
-            payload, item = pipe.recv_bytes(), pipe.recv()
+            newer, item = pipe.recv_bytes(), pipe.recv()
         except EOFError:
             return
+        if newer:  # else the function is that of the item before
+            payload, function = newer, None
         try:
-            if payload:  # else the function is that of the item before
-                function = pickle.loads(payload)
-            assert function is not None
+            function = function or pickle.loads(payload)
         except Exception:
             pipe.send((False, ("bug", traceback.format_exc())))
             continue

@@ -85,7 +85,7 @@ def log_once(
             logger.log_metrics(metrics, step=0)
         for title, rows in tables.items():
             log_table(loggers, title, rows)
-    finally:
         for logger in loggers:
             logger.finalize("success")
+    finally:
         close(loggers)

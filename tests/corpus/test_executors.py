@@ -203,3 +203,21 @@ def test_workers_stay_from_one_step_to_the_next_as_long_as_nothing_fails() -> No
         executor.map(failing, [5], found.__setitem__)
     executor.map(own_pid, [0], after.__setitem__)
     assert after != first
+
+
+class Unreadable:
+    """A function that no other process can unpickle."""
+
+    def __call__(self, item: int) -> int:
+        raise AssertionError(item)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return int, ("not a number",)
+
+
+def test_a_function_that_cannot_be_read_is_never_taken_for_the_one_before() -> None:
+    executor, before, found = LocalExecutor(1), dict[int, int](), dict[int, int]()
+    executor.map(squared, [3], before.__setitem__)
+    with pytest.raises(TaskError, match="invalid literal for int"):
+        executor.map(Unreadable(), [4, 5], found.__setitem__)
+    assert found == {}
