@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dsm.config.executor import RayExecutorConfig, SlurmExecutorConfig
-from dsm.corpus.executors import Failure, Failures, _attempt, run_local
+from dsm.corpus.executors import Failure, Failures, LocalExecutor, _attempt
 from dsm.errors import UserError
 from dsm.files import atomic_write_text
 
@@ -135,7 +135,9 @@ def _job(asked: tuple[Callable[[Any], Any], list[Any], int]) -> tuple[list[tuple
     function, share, workers = asked
     results: list[tuple[int, Any]] = []
     numbers = {id(item): number for number, item in enumerate(share)}
-    failures = run_local(function, share, lambda item, result: results.append((numbers[id(item)], result)), workers)
+    executor = LocalExecutor(workers)
+    failures = executor.failures_of(function, share, lambda item, result: results.append((numbers[id(item)], result)))
+    executor.close()
     return results, failures.found
 
 

@@ -108,7 +108,7 @@ class Failures:
 class LocalExecutor:
     """Processes that end with this one, however it ends; their number changes nothing in the results.
 
-    They stay from one call to the next, as starting one costs more than many a task.
+    They stay from one call to the next, unless a task fails: starting one costs more than many a task.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -118,25 +118,30 @@ class LocalExecutor:
 
     def map(self, function: Callable[[T], R], items: Sequence[T], on_done: Callable[[T, R], None]) -> None:
         """See `Executor.map`."""
-        run_local(function, items, on_done, self.workers, self._crew).raise_first()
+        self.failures_of(function, items, on_done).raise_first()
 
+    def failures_of(self, function: Callable[[T], R], items: Sequence[T], on_done: Callable[[T, R], None]) -> Failures:
+        """`map` that returns what failed."""
+        failures = Failures()
+        try:
+            work = self._in_this_process if self.workers == 0 else self._in_others
+            work(function, deque(items), on_done, failures)
+        except BaseException:
+            self.close()
+            raise
+        if failures.found:
+            self.close()
+        return failures
 
-def usable_cores() -> int:
-    """Cores that this process may use; containers and Slurm often give fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def close(self) -> None:
+        """End the processes, whatever they are at; the next call starts others."""
+        for worker in self._crew:
+            worker.end()
+        self._crew.clear()
 
-
-def run_local(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    on_done: Callable[[T, R], None],
-    workers: int,
-    crew: list[_Worker] | None = None,
-) -> Failures:
-    """`LocalExecutor.map` that returns what failed; a `crew` is kept for the next call, as long as nothing does."""
-    failures = Failures()
-    waiting = deque(items)
-    if workers == 0:
+    def _in_this_process(
+        self, function: Callable[[T], R], waiting: deque[T], on_done: Callable[[T, R], None], failures: Failures
+    ) -> None:
         while waiting and not failures.too_many:
             item = waiting.popleft()
             ok, result = _attempt(function, item)
@@ -144,40 +149,37 @@ def run_local(
                 on_done(item, result)
             else:
                 failures.add(item, *result)
-        return failures
-    kept, crew = crew is not None, [] if crew is None else crew
-    payload = pickle.dumps(function)
-    try:
+
+    def _in_others(
+        self, function: Callable[[T], R], waiting: deque[T], on_done: Callable[[T, R], None], failures: Failures
+    ) -> None:
+        payload = pickle.dumps(function)
         while True:
             if not failures.too_many:
-                for worker in crew:
+                for worker in self._crew:
                     if waiting and worker.item is None:
                         worker.give(payload, waiting.popleft())
-                while waiting and len(crew) < workers:
-                    crew.append(_Worker())
-                    crew[-1].give(payload, waiting.popleft())
-            busy = [worker for worker in crew if worker.item is not None]
+                while waiting and len(self._crew) < self.workers:
+                    self._crew.append(_Worker())
+                    self._crew[-1].give(payload, waiting.popleft())
+            busy = [worker for worker in self._crew if worker.item is not None]
             if not busy:
-                kept = kept and not failures.found
-                return failures
+                return
             ready = connection.wait([handle for worker in busy for handle in (worker.pipe, worker.process.sentinel)])
             for worker in [worker for worker in busy if worker.pipe in ready or worker.process.sentinel in ready]:
                 item, answer = worker.take()
                 if answer is None:
                     failures.add(item, "died", worker.end())
-                    crew.remove(worker)
+                    self._crew.remove(worker)
                 elif answer[0]:
                     on_done(item, answer[1])
                 else:
                     failures.add(item, *answer[1])
-    except BaseException:
-        kept = False
-        raise
-    finally:
-        if not kept:
-            for worker in crew:
-                worker.end()
-            crew.clear()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; containers and Slurm often give fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
