@@ -201,7 +201,7 @@ def _hidden(recipe: Recipe) -> list[tuple[tuple[Any, ...], Any]]:
 def _wrong_bodies(recipe: Recipe, rng: random.Random) -> list[str]:
     """Three bodies of other recipes, of as many lines and with the arguments of this one: the docstring decides."""
     found: dict[str, str] = {}
-    while len(found) < 3:  # a few draws: every shape has many recipes
+    while len(found) < 3:  # every shape has many recipes: some hundred draws at most
         other = draw(rng)
         if _shape(other) != _shape(recipe):
             continue
