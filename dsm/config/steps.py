@@ -24,10 +24,9 @@ from dsm.config.report import ReportStageConfig
 from dsm.config.report_checks import check_questions
 from dsm.config.run import RunConfig
 from dsm.config.runs import run_path
+from dsm.config.settings import overrides
 from dsm.errors import UserError
 from dsm.files import digest
-
-_PLAIN = re.compile(r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_/][\w./-]*")  # text that Hydra reads as such
 
 
 def pipeline_steps(config: PipelineConfig, runs: str | None = None) -> list[Step]:
@@ -100,10 +99,9 @@ def _step(
             raise UserError(f"steps.{origin}.{key}={value}: groups are chosen as steps.{origin}.use.{key}={value}")
     lines = {key: f"{key}={_group_option(value)}" for key, value in use.items()}
     common = {"name": name, "seed": config.seed, "paths.runs": runs or config.paths.runs}
-    lines |= {key: f"{key}={_typed(value)}" for key, value in (common | dict(_flat(settings))).items()}
-    overrides = list(lines.values())
+    lines |= overrides(common) | overrides(settings)
     try:
-        composed = compose_config(overrides)
+        composed = compose_config(list(lines.values()))
         if isinstance(composed, PipelineConfig):
             raise UserError("stage=pipeline: a pipeline has no pipelines among its steps; allowed: any other stage")
         if ranks > 1:
@@ -119,8 +117,18 @@ def _step(
         # Its folder's hash is that of the crawl alone; here one that is finished must be known by all its settings.
         making = composed.model_dump(exclude={"mode", "resume", "sweep_metric", "paths", "executor"})
         composed = composed.model_copy(update={"name": f"{name}-{digest(making)[:8]}"})
-        overrides = list((lines | {"name": f"name={composed.name}"}).values())
-    return Step(name, origin, values, overrides, composed, run_path(composed), tuple(references.named), seconds, ranks)
+        lines |= overrides({"name": composed.name})
+    return Step(
+        name,
+        origin,
+        values,
+        list(lines.values()),
+        composed,
+        run_path(composed),
+        tuple(references.named),
+        seconds,
+        ranks,
+    )
 
 
 def _check_ranks(config: RunConfig, ranks: int) -> None:
@@ -139,30 +147,5 @@ def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _group_option(value: Any) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list) else shown(value)
-
-
-def _typed(value: Any) -> str:
-    """A value in Hydra's words; text is quoted where it would not stay text."""
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value):
-            return value
-        escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # backslashes count only before a quote
-        escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-        return f"'{escaped}'"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_typed(key)}:{_typed(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return repr(value)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from dsm.config.compose import compose_config
 from dsm.config.reward import ModelPart
 from dsm.config.reward_model import LabelConfig, RewardTrainingConfig
 from dsm.config.rl import IterationConfig, RLConfig
+from dsm.config.settings import overrides
 from dsm.files import atomic_write_text
 from dsm.runtime.launch import World
 from dsm.runtime.metrics import read_lines
@@ -98,54 +98,38 @@ def _continued(
     part = _models(config)[name]
     if part.supervision == "process":
         samples = _labelled(config, turn, policy, samples)
-    asked = [
-        "stage=reward",
-        f"name={name}",
-        f"seed={turn.seed}",
-        f"supervision={part.supervision}",
-        f"model.path={path}",
-        f"data.sources.samples.path={samples}",
-        f"data.context={config.context}",
-        f"paths.runs={turn.paths.runs}",
-        f"paths.cache={turn.paths.cache}",
-        f"parallel.accelerator={config.parallel.accelerator}",
-        *([f"data.replay.path={replay}"] if replay is not None else []),
-    ]
-    learning = compose_config(_with(asked, config.iteration.reward))
+    asked = {
+        "stage": "reward",
+        "name": name,
+        "seed": turn.seed,
+        "supervision": part.supervision,
+        "model.path": path,
+        "data.sources.samples.path": samples,
+        "data.replay.path": replay,
+        "data.context": config.context,
+        "paths": {"runs": turn.paths.runs, "cache": turn.paths.cache},
+        "parallel.accelerator": config.parallel.accelerator,
+    }
+    learning = compose_config(list((overrides(asked) | overrides(config.iteration.reward)).values()))
     assert isinstance(learning, RewardTrainingConfig)
     return str(train_reward_model(learning)["export"]), samples
 
 
 def _labelled(config: RLConfig, turn: RLConfig, policy: str, samples: str) -> str:
     """The samples with labels of their steps: the policy completes each prefix."""
-    asked = [
-        "stage=label",
-        "name=labels",
-        f"seed={turn.seed}",
-        f"model.path={policy}",
-        f"data.path={samples}",
-        f"completions.max_new_tokens={config.rollout.max_new_tokens}",
-        f"paths.runs={turn.paths.runs}",
-        f"paths.cache={turn.paths.cache}",
-        f"parallel.accelerator={config.parallel.accelerator}",
-    ]
-    labelling = compose_config(_with(asked, config.iteration.label))
+    asked = {
+        "stage": "label",
+        "name": "labels",
+        "seed": turn.seed,
+        "model.path": policy,
+        "data.path": samples,
+        "completions.max_new_tokens": config.rollout.max_new_tokens,
+        "paths": {"runs": turn.paths.runs, "cache": turn.paths.cache},
+        "parallel.accelerator": config.parallel.accelerator,
+    }
+    labelling = compose_config(list((overrides(asked) | overrides(config.iteration.label)).values()))
     assert isinstance(labelling, LabelConfig)
     return str(label(labelling)["rollouts"])
-
-
-def _with(settings: list[str], others: Mapping[str, Any]) -> list[str]:
-    """Settings as key=value, the others having the last word."""
-    lines = [*settings, *(f"{key}={json.dumps(value)}" for key, value in _flat(others))]
-    return list({line.partition("=")[0]: line for line in lines}.values())
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _add_curve(root: Path, number: int, run: Path) -> None:
