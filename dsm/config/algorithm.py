@@ -6,18 +6,17 @@ user's own for the advantage or the policy term. The formulas are in `dsm.object
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dsm.config.base import Count, Schema
+from dsm.config.functions import check_call, find_function
 from dsm.config.training import LossConfig
 
 Need = Literal["old", "reference", "values", "steps", "engine"]
 """What an algorithm must be told of a sample's tokens: log-probabilities of the trainer before the update, of the
 reference, of the engine; a critic's values; rewards of steps."""
-
-FUNCTION = r"^[\w./~-]+:[A-Za-z_]\w*$"
 
 
 class OneConfig(Schema):
@@ -78,11 +77,20 @@ class PairsConfig(Schema):
 
 
 class CustomConfig(Schema):
-    """A function of the user's own."""
+    """A function of the user's own, of the samples of an exploration."""
 
     name: Literal["custom"]
-    function: str = Field(pattern=FUNCTION, description="module:function or path/file.py:function")
+    function: str = Field(description="package.module:name or path/file.py:name")
     options: dict[str, Any] = Field(default_factory=dict, description="its further keyword arguments")
+
+    positional: ClassVar[int] = 1  # arguments ahead of them
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> Self:
+        found = find_function(self.function)
+        if found is not None:
+            check_call(found, self.options, "options", self.positional)
+        return self
 
 
 AdvantageConfig = Annotated[
@@ -137,8 +145,14 @@ class PreferenceConfig(Schema):
     over: Literal["mean", "sum"] = Field(description="an answer's log-ratio: mean (paper) | sum (DPO) over its tokens")
 
 
+class CustomPolicyConfig(CustomConfig):
+    """A function of the user's own, of log-probabilities, those of before, advantages and the micro-batch."""
+
+    positional: ClassVar[int] = 4
+
+
 PolicyConfig = Annotated[
-    LikelihoodConfig | ClippedConfig | SequenceConfig | CISPOConfig | PreferenceConfig | CustomConfig,
+    LikelihoodConfig | ClippedConfig | SequenceConfig | CISPOConfig | PreferenceConfig | CustomPolicyConfig,
     Field(discriminator="name"),
 ]
 

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from dsm.config.comments import comments, with_comments
 from dsm.config.explain import hydra_problem, shown, validation_problem
-from dsm.config.listing import closest, conf_dir, conf_dirs, groups, own_conf_dir
+from dsm.config.listing import closest, conf_dir, conf_dirs, elsewhere, groups, own_conf_dir
 from dsm.config.run import RunConfig
 from dsm.config.sources import ConfSource, versions
 from dsm.config.stages import STAGES
@@ -266,5 +266,5 @@ def refuse_unknown_groups(overrides: Sequence[Override]) -> None:
             continue
         for option in value if isinstance(value, list) else [value]:
             if str(option) not in known[key]:
-                near = closest(str(option), known[key])
+                near = closest(str(option), known[key]) or elsewhere(key, str(option))
                 raise UserError(f"{override.input_line}: must be one of {', '.join(known[key])}{near}")

@@ -70,7 +70,9 @@ def _unknown_key(path: tuple[int | str, ...], value: Any, values: dict[str, Any]
     allowed, key = ", ".join(keys), ".".join(map(str, path))
     typed = [override.key_or_group for override in overrides]
     chosen = next((override for override in overrides if override.key_or_group == path[0] and parent), None)
-    if chosen is not None and key not in typed:
+    if chosen is not None and not any(f"{one}.".startswith(f"{key}.") for one in typed):
+        if len(path) > 2 or closest(last, keys):  # its file has it by mistake
+            return f"{chosen.input_line}: {key}: unknown key{closest(last, keys)}; {parent} takes {allowed}"
         return f"{chosen.input_line}: not for stage={stage}, whose {path[0]} has no {last}; it takes {allowed}"
     while isinstance(value, Mapping) and len(value) == 1:  # the key that was typed, not the group it would have made
         inner, value = next(iter(value.items()))
@@ -107,6 +109,10 @@ def hydra_problem(error: Exception, overrides: Sequence[Override]) -> str:
             return f"{line}: there is no such key to leave out"
         if line in lines[0].split() and error.__cause__ is not None:
             return f"{line}: {str(error.__cause__).splitlines()[0]}"
+    if found := re.search(r"Could not find '([\w@./]+)/([^/']+)'", lines[0]):  # in the defaults of some file
+        group, option = found[1].partition("@")[0], found[2]
+        if known := groups().get(group):
+            return f"{group}={option}, in a list of defaults: must be one of {', '.join(known)}{closest(option, known)}"
     return lines[0]
 
 

@@ -59,8 +59,30 @@ def _groups(roots: tuple[Path, ...]) -> dict[str, list[str]]:
         for file in sorted(root.rglob("*.yaml")):
             parts = file.relative_to(root).with_suffix("").parts
             if len(parts) > 1 and parts[0] != "hydra":
+                if root != conf_dir():
+                    _check_package(file, parts[0], "/".join(parts[1:]))
                 found.setdefault(parts[0], []).append("/".join(parts[1:]))
     return {group: found[group] for group in sorted(found)}
+
+
+def _check_package(file: Path, group: str, option: str) -> None:
+    """See that a file of the user's own says where its settings belong, if all of ours in its group do.
+
+    Raises:
+        UserError: it does not.
+    """
+    ours = [(other, _package(other)) for other in (conf_dir() / group).glob("*.yaml")]
+    wanted = {package.replace(other.stem, "OPTION") for other, package in ours if package}
+    if len(wanted) == 1 and all(package for _, package in ours) and not _package(file):
+        line = f"# @package {wanted.pop().replace('OPTION', option)}"
+        raise UserError(f"{file}: must begin with the line '{line}', as those of conf/{group} do")
+
+
+def _package(file: Path) -> str:
+    """What its settings belong to, by the line that says so; empty where Hydra decides by the folder."""
+    with file.open(encoding="utf-8") as lines:
+        found = (line.partition("@package")[2].strip() for line in lines if line.startswith("# @package"))
+        return next(found, "")
 
 
 def summaries(group: str) -> dict[str, str]:
@@ -86,3 +108,10 @@ def closest(word: str, allowed: Iterable[str]) -> str:
     """' (did you mean ...?)' where something is close enough, else the empty string."""
     match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def elsewhere(group: str, option: str) -> str:
+    """' (FILE lies in no folder GROUP)' where the user's own folder has it in another place, else ''."""
+    own = own_conf_dir()
+    file = next(iter(sorted(own.rglob(f"{option}.yaml"))), None) if own is not None else None
+    return f" ({file} lies in no folder {group})" if file is not None else ""

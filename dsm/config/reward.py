@@ -9,16 +9,15 @@ answers, and longer and longer ones.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from dsm.config.answers import GraderConfig
 from dsm.config.base import HUB_PREFIX, Count, Schema
+from dsm.config.functions import check_call, find_function
 
 _NAME = re.compile(r"[A-Za-z]\w*")
-_CALLABLE = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|.+\.py):[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
 class _Part(Schema):
@@ -182,11 +181,13 @@ class FunctionPart(_StepPart):
 
     @model_validator(mode="after")
     def _can_be_called(self) -> FunctionPart:
-        if not _CALLABLE.fullmatch(self.function):
-            raise ValueError(f"function={self.function}: must be package.module:name or path/file.py:name")
-        file = self.function.rpartition(":")[0]
-        if file.endswith(".py") and not Path(file).expanduser().is_file():
-            raise ValueError(f"function={self.function}: no file {file}")
+        found = find_function(self.function)
+        if found is not None and self.arguments is not None:
+            try:
+                check_call(found, self.arguments, "arguments")
+            except ValueError as error:
+                what = f"{found.name} is called with arguments to make the reward; with arguments=null it is the reward"
+                raise ValueError(f"{error}; {what}") from None
         return self
 
 
@@ -296,5 +297,10 @@ def cautions(config: RewardConfig, grader: GraderConfig) -> list[str]:
             found.append(
                 f"reward.parts.{name}: is added, so well-formed wrong answers are paid for, long ones as well; gate "
                 f"instead: reward.parts.{name}.weight=0 reward.parts.{rules_there[0]}.gate={name}"
+            )
+        elif isinstance(part, FunctionPart) and not part.steps and part.weight and rules_there and part.gate is None:
+            found.append(
+                f"reward.parts.{name}: is added, so wrong answers get it too; if only right ones shall: "
+                f"reward.parts.{name}.gate={rules_there[0]}"
             )
     return found

@@ -80,7 +80,8 @@ def data_source(name: str, data: BenchmarkDataConfig, root: str | None = None) -
         raise UserError(f"data_root={root}: {data.file} is not in it; give benchmarks.{name}.data.path=FILE")
     if data.hub is not None:
         return data.hub, f"benchmarks.{name}.data.hub"
-    raise UserError(f"benchmarks.{name}.data.path: must be given (benchmarks.{name}.data.path=FILE)")
+    below = f", or data_root, the folder that holds {data.file}" if data.file is not None else ""
+    raise UserError(f"benchmarks.{name}.data.path: must be given (benchmarks.{name}.data.path=FILE){below}")
 
 
 def load_items(
@@ -117,7 +118,8 @@ def load_items(
     if not items:
         first = rejected[0]
         raise UserError(
-            f"{key}={path}: none of its {len(rejected)} rows can be used; the first: {first.location}: {first.reason}"
+            f"{key}={path}: none of its {len(rejected)} rows can be used as benchmarks.{name}.data says; "
+            f"the first: {first.location}: {first.reason}"
         )
     if config.data.subsample is not None:
         items = _subsample(items, config.data.subsample, config.data.seed)
@@ -145,30 +147,40 @@ def _item(row: dict[str, Any], config: BenchmarkConfig, number: int) -> Item:
         (column,) = places(data.choices)
         choices = read_choices(lookup(column, row), column)
         row = row | {"choices": write_choices(choices, data)}
-    question = fill(
-        data.question, row, strip=not is_code, trim=data.trim
-    )  # the white space of a program means something
+    question = _filled(  # the white space of a program means something
+        "question", data.question, row, strip=not is_code, trim=data.trim
+    )
     if not question.strip():
         raise RowError("the question is empty")
     item = Item(
-        id=fill(data.id, row) if data.id is not None else str(number),
+        id=_filled("id", data.id, row) if data.id is not None else str(number),
         question=question,
         gold="",
         choices=choices,
-        groups={table: _group(table, fill(template, row)) for table, template in data.groups.items()},
-        tests=fill(data.tests or "", row, strip=False),
-        entry_point=fill(data.entry_point or "", row),
+        groups={
+            table: _group(table, _filled(f"groups.{table}", template, row)) for table, template in data.groups.items()
+        },
+        tests=_filled("tests", data.tests or "", row, strip=False),
+        entry_point=_filled("entry_point", data.entry_point or "", row),
     )
     if not item.id:
         raise RowError("the id is empty")
     if is_code:
         if not item.tests.strip():
             raise RowError("the tests are empty")
-        return replace(item, gold=fill(data.gold, row, strip=False) if data.gold else "")
-    golds = read_gold(data.gold_form, fill(data.gold, row), question, choices)
+        return replace(item, gold=_filled("gold", data.gold, row, strip=False) if data.gold else "")
+    golds = read_gold(data.gold_form, _filled("gold", data.gold, row), question, choices)
     if config.kind == "choices" and (len(golds[0]) != 1 or golds[0] not in LETTERS[: len(choices)]):
         raise RowError(f"the answer {golds[0]!r} is not one choice, which kind=choices needs")
     return replace(item, gold=", ".join(golds), golds=golds)
+
+
+def _filled(setting: str, template: str, row: dict[str, Any], *, strip: bool = True, trim: str = "") -> str:
+    """`fill`, whose errors name the setting."""
+    try:
+        return fill(template, row, strip=strip, trim=trim)
+    except RowError as error:
+        raise RowError(f"data.{setting}={template}: {error}") from None
 
 
 def write_choices(choices: Sequence[str], data: BenchmarkDataConfig) -> str:

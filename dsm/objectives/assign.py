@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dsm.config.algorithm import AlgorithmConfig, KLConfig, PairsConfig
+from dsm.errors import UserError
 from dsm.objectives import advantages
 from dsm.objectives.custom import load_function
 from dsm.objectives.kl import ESTIMATORS
@@ -143,14 +144,20 @@ def _gae(samples: Samples, penalty: Tokens | None, gamma: float, lam: float) -> 
 
 
 def _custom(samples: Samples, penalty: Tokens | None, function: str, options: dict[str, Any]) -> Streams:
-    found = load_function(function, "algorithm.advantage.function")(samples, **options)
-    if isinstance(found, np.ndarray) and found.shape == (len(samples),):
-        found = _everywhere(found, samples)
-    if len(found) != len(samples):
-        raise ValueError(f"{function} returned {len(found)} advantages for {len(samples)} samples")
-    advantage = [np.asarray(own, dtype=np.float64) for own in found]
-    if not all(np.isfinite(own).all() for own in advantage):
-        raise ValueError(f"{function} returned an advantage that is not finite")
+    key = "algorithm.advantage.function"
+    returned = load_function(function, key)(samples, **options)
+    count = f"{len(returned)} advantages" if hasattr(returned, "__len__") else f"a {type(returned).__name__}"
+    if count != f"{len(samples)} advantages":
+        raise UserError(
+            f"{key}={function}: returned {count} for {len(samples)} samples; one each, or an array for each"
+        )
+    advantage = [np.asarray(own, dtype=np.float64) for own in returned]
+    advantage = [np.full(n, own) if own.ndim == 0 else own for own, n in zip(advantage, samples.lengths, strict=True)]
+    for i, (own, length) in enumerate(zip(advantage, samples.lengths, strict=True)):
+        if own.shape != (length,):
+            raise UserError(f"{key}={function}: returned shape {own.shape} for sample {i}, which has {length} tokens")
+        if not np.isfinite(own).all():
+            raise UserError(f"{key}={function}: returned {own[~np.isfinite(own)][0]} for sample {i}; must be finite")
     return {"advantage": advantage}
 
 

@@ -103,7 +103,8 @@ class Scored:
     def complaint(self) -> str:
         """The faults in one line, the most frequent reasons first; empty if there are none."""
         counts = Counter((fault.part, _kind(fault.reason)) for fault in self.faults)
-        shown = [f"{n} x {part}: {reason}" for (part, reason), n in counts.most_common(_SHOWN)]
+        examples = {(fault.part, _kind(fault.reason)): fault.reason for fault in reversed(self.faults)}
+        shown = [f"{n} x {kind[0]}: {examples[kind]}" for kind, n in counts.most_common(_SHOWN)]
         if (more := len(counts) - _SHOWN) > 0:
             shown.append(f"{more} more reasons")
         samples = len({fault.sample for fault in self.faults})

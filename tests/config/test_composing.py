@@ -9,7 +9,7 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dsm.config.compose import compose_raw, hydra_app, open_overrides, parse
+from dsm.config.compose import compose_config, compose_raw, hydra_app, open_overrides, parse
 from dsm.config.listing import OWN_CONF
 from dsm.errors import UserError
 
@@ -80,3 +80,49 @@ def test_yaml_says_what_it_says_to_omegaconf(tmp_path: Path, monkeypatch: pytest
         assert (composed[key], type(composed[key])) == (expected[key], type(expected[key]))
     assert composed.lr == 1e-5
     assert composed.day == "2024-02-05"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "setting", "said"),
+    [
+        (
+            "algorithm/mine.yaml",
+            "name: mine\n",
+            "algorithm=mine",
+            r"mine.yaml: must begin with .*_global_",
+        ),
+        ("benchmark/own.yaml", "title: A\n", "benchmark=own", r"must begin with the line '# @package benchmarks.own'"),
+        (
+            "rewards/mine.yaml",
+            "parts: {}\n",
+            "reward=mine",
+            r"must be one of .*rewards/mine.yaml lies in no",
+        ),
+        (
+            "experiment/mine.yaml",
+            "# @package _global_\ndefaults:\n  - override /stage: rl\n  - override /loss: sequnce\n",
+            "experiment=mine",
+            r"loss=sequnce, in a list of defaults: must be one of .*\(did you mean sequence\?\)",
+        ),
+    ],
+)
+def test_files_of_the_user_s_own_that_cannot_be_used(
+    file: str, text: str, setting: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(text)
+    monkeypatch.setenv(OWN_CONF, str(tmp_path))
+    stage = [] if setting.startswith("experiment") else ["stage=eval" if "benchmark" in setting else "stage=rl"]
+    with pytest.raises(UserError, match=said):
+        compose_config([*stage, setting, "model.path=x"])
+
+
+def test_a_key_that_a_file_of_the_user_s_misspells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward/mine.yaml").write_text(
+        'defaults: [answer, _self_]\nparts: {mine: {name: custom, function: "json:dumps", wieght: 0.2}}\n'
+    )
+    monkeypatch.setenv(OWN_CONF, str(tmp_path))
+    said = r"^reward=mine: reward.parts.mine.wieght: unknown key \(did you mean weight\?\); reward.parts.mine takes "
+    with pytest.raises(UserError, match=said):
+        compose_config(["stage=rl", "reward=mine", "model.path=x", "prompts.sources.a.path=x"])

@@ -17,6 +17,7 @@ from dsm.errors import UserError
 
 ANSWER = {"name": "answer"}
 FORMAT = {"name": "format"}
+CUSTOM = {"name": "custom", "function": "package.module:function"}
 RUN = ["stage=rl", "model.path=m", "prompts.sources.a.path=a.jsonl"]
 
 
@@ -40,7 +41,7 @@ def config(**parts: Any) -> RewardConfig:
         ({"f": FORMAT | {"pattern": "("}}, r"pattern=\(: no regular expression"),
         ({"l": {"name": "length", "max_tokens": 5, "buffer": 6}}, "buffer=6: must not be above max_tokens=5"),
         ({"m": {"name": "custom", "function": "nothing"}}, "function=nothing: must be package.module:name or"),
-        ({"m": {"name": "custom", "function": "no/such.py:f"}}, "function=no/such.py:f: no file no/such.py"),
+        ({"m": {"name": "custom", "function": "no/such.py:f"}}, "function=no/such.py:f: no such file no/such.py"),
         ({"a": {"name": "magic"}}, "does not match any of the expected tags"),
     ],
 )
@@ -67,6 +68,11 @@ def test_added_format_rewards_are_warned_of_and_gates_are_not() -> None:
     assert cautions(config(a=ANSWER | {"gate": "f"}, f=FORMAT | {"weight": 0.0}), strict) == []
     assert cautions(config(a=ANSWER, f=FORMAT | {"gate": "a"}), strict) == []
     assert cautions(config(f=FORMAT), strict) == []
+    (line,) = cautions(config(a=ANSWER, m=CUSTOM), strict)
+    assert "wrong answers get it too" in line
+    assert "reward.parts.m.gate=a" in line
+    assert cautions(config(a=ANSWER, m=CUSTOM | {"gate": "a"}), strict) == []
+    assert cautions(config(m=CUSTOM), strict) == []
 
 
 @pytest.mark.parametrize("name", groups()["reward"])

