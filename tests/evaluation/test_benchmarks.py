@@ -241,7 +241,8 @@ def test_an_answer_that_does_not_fit_is_set_aside(
 def test_data_without_one_good_row_and_ids_that_recur_are_refused(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", {"q": 1}, {"q": 2})
     with pytest.raises(
-        UserError, match=rf"^benchmarks\.mine\.data\.path={path}: none of its 2 rows .*a\.jsonl:1: data.question={{question}}: has no"
+        UserError,
+        match=rf"^benchmarks\.mine\.data\.path={path}: none of its 2 rows .*:1: data.question={{question}}: has no",
     ):
         load_items("mine", of_columns(path=path))
     path = write_rows(tmp_path / "b.jsonl", *({"question": "q", "answer": "1", "id": name} for name in "aba"))
