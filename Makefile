@@ -18,7 +18,7 @@ NEW_ENOUGH = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>
 help:  ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-quickstart: $(INSTALLED)  ## The paper in miniature: mine, pre-train, tune, GRPO, measure (some 11 minutes on two CPU cores)
+quickstart: $(INSTALLED)  ## The paper in miniature: mine, pre-train, tune, GRPO, measure (some 10 minutes on two CPU cores)
 	$(BIN)/python -m dsm experiment=quickstart $(ARGS)
 
 # Files start in the order of tests/conftest.py, in one worker more than there are cores, as many a test waits. A worker
