@@ -118,17 +118,8 @@ def _step(
         making = composed.model_dump(exclude={"mode", "resume", "sweep_metric", "paths", "executor"})
         composed = composed.model_copy(update={"name": f"{name}-{digest(making)[:8]}"})
         lines |= overrides({"name": composed.name})
-    return Step(
-        name,
-        origin,
-        values,
-        list(lines.values()),
-        composed,
-        run_path(composed),
-        tuple(references.named),
-        seconds,
-        ranks,
-    )
+    command, feeding = list(lines.values()), tuple(references.named)
+    return Step(name, origin, values, command, composed, run_path(composed), feeding, seconds, ranks)
 
 
 def _check_ranks(config: RunConfig, ranks: int) -> None:

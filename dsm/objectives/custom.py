@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
         raise
     except Exception as error:
         raise UserError(f"{key}={name}: cannot be imported ({type(error).__name__}: {error})") from error
-    found = getattr(module, function, None)
+    try:
+        found: Any = attrgetter(function)(module)
+    except AttributeError:
+        found = None
     if not callable(found):
         raise UserError(f"{key}={name}: has no function {function}; give module:function or path/file.py:function")
-    return found
+    chosen: Callable[..., Any] = found
+    return chosen
