@@ -10,7 +10,9 @@ from dsm.config.compose import compose_config
 from dsm.config.pipeline import PipelineConfig
 from dsm.config.pretrain import PretrainConfig
 from dsm.config.report import ReportStageConfig
+from dsm.config.reward_model import RewardTrainingConfig
 from dsm.config.rl import RLConfig
+from dsm.config.settings import overrides
 from dsm.config.steps import Step, pipeline_steps
 
 
@@ -50,11 +52,17 @@ def test_code_first_and_arxiv_only_share_their_runs() -> None:
             assert {name.rpartition("-")[2] for name in found} == {"0", "1"}, "each seed's evaluation"
 
 
-def test_iterative_starts_where_paradigm_does_and_draws_as_many_answers() -> None:
+def test_iterative_judges_alike_in_every_round_and_draws_as_many_answers_as_paradigm() -> None:
     paradigm = steps("paradigm", "steps.after=null", "steps.iterated_grpo=null", "steps.report=null")
     iterative = steps("iterative", "steps.after=null", "steps.report=null")
-    for name in ("problems", "tokenizer", "sft", "start"):
-        assert paradigm[name].folder == iterative[name].folder
+    judge, two_rounds = iterative["judge"].config, iterative["rl-two_rounds-0"].config
+    assert isinstance(judge, RewardTrainingConfig)
+    assert isinstance(two_rounds, RLConfig)
+    named = ["stage=reward", "model.path=x", "data.sources.a.path=x"]
+    again = compose_config([*named, *overrides(two_rounds.iteration.reward).values()])
+    assert isinstance(again, RewardTrainingConfig)
+    for part in ("objective", "trainer", "optim", "scheduler"):
+        assert getattr(again, part) == getattr(judge, part)
     drawn = {}
     for name, step in (paradigm | iterative).items():
         if isinstance(step.config, RLConfig):
