@@ -9,7 +9,7 @@ from typing import Any, get_args
 from hydra.core.override_parser.types import Override
 from pydantic import BaseModel, ValidationError
 
-from dsm.config.listing import closest, groups, stage_groups
+from dsm.config.listing import closest, groups, is_own, stage_groups
 from dsm.config.stages import STAGES
 
 _SHORTER = (
@@ -71,7 +71,7 @@ def _unknown_key(path: tuple[int | str, ...], value: Any, values: dict[str, Any]
     typed = [override.key_or_group for override in overrides]
     chosen = next((override for override in overrides if override.key_or_group == path[0] and parent), None)
     if chosen is not None and not any(f"{one}.".startswith(f"{key}.") for one in typed):
-        if len(path) > 2 or closest(last, keys):  # its file has it by mistake
+        if is_own(chosen.key_or_group, str(chosen.value())):
             return f"{chosen.input_line}: {key}: unknown key{closest(last, keys)}; {parent} takes {allowed}"
         return f"{chosen.input_line}: not for stage={stage}, whose {path[0]} has no {last}; it takes {allowed}"
     while isinstance(value, Mapping) and len(value) == 1:  # the key that was typed, not the group it would have made

@@ -66,14 +66,15 @@ def _groups(roots: tuple[Path, ...]) -> dict[str, list[str]]:
 
 
 def _check_package(file: Path, group: str, option: str) -> None:
-    """See that a file of the user's own says where its settings belong, if all of ours in its group do.
+    """See that a file of the user's own says where its settings belong, where Hydra would put them in a wrong place.
 
     Raises:
-        UserError: it does not.
+        UserError: it does not, though all of ours in its group do, and it is no mere part named as its folder.
     """
     ours = [(other, _package(other)) for other in (conf_dir() / group).glob("*.yaml")]
     wanted = {package.replace(other.stem, "OPTION") for other, package in ours if package}
-    if len(wanted) == 1 and all(package for _, package in ours) and not _package(file):
+    misplaced = wanted != {"_global_"} or "override /" in file.read_text(encoding="utf-8")
+    if len(wanted) == 1 and all(package for _, package in ours) and misplaced and not _package(file):
         line = f"# @package {wanted.pop().replace('OPTION', option)}"
         raise UserError(f"{file}: must begin with the line '{line}', as those of conf/{group} do")
 
@@ -108,6 +109,12 @@ def closest(word: str, allowed: Iterable[str]) -> str:
     """' (did you mean ...?)' where something is close enough, else the empty string."""
     match = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def is_own(group: str, option: str) -> bool:
+    """Is this option of a group a file of the user's own?"""
+    own = own_conf_dir()
+    return own is not None and (own / group / f"{option}.yaml").is_file()
 
 
 def elsewhere(group: str, option: str) -> str:

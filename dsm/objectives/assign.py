@@ -146,11 +146,13 @@ def _gae(samples: Samples, penalty: Tokens | None, gamma: float, lam: float) -> 
 def _custom(samples: Samples, penalty: Tokens | None, function: str, options: dict[str, Any]) -> Streams:
     key = "algorithm.advantage.function"
     returned = load_function(function, key)(samples, **options)
-    count = f"{len(returned)} advantages" if hasattr(returned, "__len__") else f"a {type(returned).__name__}"
-    if count != f"{len(samples)} advantages":
-        raise UserError(
-            f"{key}={function}: returned {count} for {len(samples)} samples; one each, or an array for each"
-        )
+    try:
+        what = f"{len(returned)} advantages"
+        fits = len(returned) == len(samples)
+    except TypeError:
+        what, fits = f"a {type(returned).__name__}", False
+    if not fits:
+        raise UserError(f"{key}={function}: returned {what} for {len(samples)} samples; one each, or an array for each")
     advantage = [np.asarray(own, dtype=np.float64) for own in returned]
     advantage = [np.full(n, own) if own.ndim == 0 else own for own, n in zip(advantage, samples.lengths, strict=True)]
     for i, (own, length) in enumerate(zip(advantage, samples.lengths, strict=True)):

@@ -21,14 +21,12 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
         key: the setting that gives it, for messages.
 
     Raises:
-        UserError: no such file, module or function, or one that cannot be imported.
+        UserError: no such module or function, or one that cannot be imported.
     """
     place, _, function = name.rpartition(":")
     try:
         if place.endswith(".py"):
             path = Path(place).expanduser()
-            if not path.is_file():
-                raise UserError(f"{key}={name}: no such file; give module:function or path/file.py:function")
             spec = importlib.util.spec_from_file_location(f"dsm_custom_{path.stem}", path)
             assert spec is not None
             assert spec.loader is not None
@@ -36,15 +34,12 @@ def load_function(name: str, key: str) -> Callable[..., Any]:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(place)
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(f"{key}={name}: cannot be imported ({type(error).__name__}: {error})") from error
     try:
-        found: Any = attrgetter(function)(module)
+        found = attrgetter(function)(module)
     except AttributeError:
         found = None
     if not callable(found):
         raise UserError(f"{key}={name}: has no function {function}; give module:function or path/file.py:function")
-    chosen: Callable[..., Any] = found
-    return chosen
+    return found

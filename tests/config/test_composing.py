@@ -87,7 +87,7 @@ def test_yaml_says_what_it_says_to_omegaconf(tmp_path: Path, monkeypatch: pytest
     [
         (
             "algorithm/mine.yaml",
-            "name: mine\n",
+            "defaults: [override /loss: token]\n",
             "algorithm=mine",
             r"mine.yaml: must begin with .*_global_",
         ),
@@ -126,3 +126,12 @@ def test_a_key_that_a_file_of_the_user_s_misspells(tmp_path: Path, monkeypatch: 
     said = r"^reward=mine: reward.parts.mine.wieght: unknown key \(did you mean weight\?\); reward.parts.mine takes "
     with pytest.raises(UserError, match=said):
         compose_config(["stage=rl", "reward=mine", "model.path=x", "prompts.sources.a.path=x"])
+
+
+def test_an_algorithm_that_brings_no_other_group_may_do_without_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "algorithm").mkdir()
+    (tmp_path / "algorithm/mine.yaml").write_text("name: mine\n")
+    monkeypatch.setenv(OWN_CONF, str(tmp_path))
+    assert compose_raw(["stage=rl", "algorithm=mine"]).algorithm.name == "mine"

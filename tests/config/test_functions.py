@@ -44,6 +44,11 @@ def test_what_else_may_be_called_is_not_judged(name: str, mine: str) -> None:
     assert find_function(f"{mine}:{name}") is None
 
 
+def test_a_missing_file_is_told_with_its_setting() -> None:
+    with pytest.raises(ValueError, match=r"function=nowhere\.py:f: no such file nowhere\.py"):
+        find_function("nowhere.py:f")
+
+
 def test_packages_are_not_looked_into() -> None:
     assert find_function("no_such_package.module:name") is None
 
